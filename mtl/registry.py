@@ -1,0 +1,72 @@
+"""The plug points of `mtl`: one registry per kind of part, all in the scope ``mtl``.
+
+``ENCODERS METHODS DECODERS TASKS`` are this framework's own; the others extend MMEngine's registries of the same
+name, so that a config may name MMEngine's parts (``CheckpointHook``) and ours alike. Building is strict: an unknown
+type or argument is a `ValueError` that lists the valid ones.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from mmengine import registry as mmengine_registry
+from mmengine.registry import Registry, build_from_cfg
+
+
+def choices(names: Iterable[str], wrong: str = "") -> str:
+    """The valid names for an error message, with the nearest to ``wrong`` suggested first."""
+    names = sorted(str(name) for name in names)
+    near = difflib.get_close_matches(wrong, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}valid: {', '.join(names) or 'none'}"
+
+
+def check_arguments(target: Any, arguments: Iterable[str], owner: str) -> None:
+    """Raise `ValueError` where ``target`` does not accept one of ``arguments`` or misses a required one."""
+    parameters = inspect.signature(target).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    arguments = set(arguments)
+    unknown = sorted(arguments - set(parameters))
+    if unknown:
+        raise ValueError(f"{owner} has no argument {unknown[0]!r}; {choices(parameters, unknown[0])}")
+    missing = [n for n, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
+    missing = [n for n in missing if n not in arguments]
+    if missing:
+        raise ValueError(f"{owner} needs the argument {missing[0]!r}")
+
+
+def _build(cfg: dict, registry: Registry, default_args: dict | None = None) -> Any:
+    """`build_from_cfg` with the type and the arguments checked first."""
+    args = dict(default_args or {}, **cfg)
+    if "type" not in args:
+        raise ValueError(f"a {registry.name} config needs a 'type'; {choices(registry.module_dict)}")
+    kind = args.pop("type")
+    args.pop("_scope_", None)
+    target = registry.get(kind) if isinstance(kind, str) else kind
+    if target is None:
+        raise ValueError(f"unknown {registry.name} {kind!r}; {choices(registry.module_dict, kind)}")
+    check_arguments(target, args, f"{registry.name} {kind if isinstance(kind, str) else target.__name__}")
+    return build_from_cfg(cfg, registry, default_args)
+
+
+def _child(name: str, parent: Registry | None = None) -> Registry:
+    return Registry(name, parent=parent, scope="mtl", build_func=_build)
+
+
+ENCODERS = _child("encoder")
+METHODS = _child("method")
+DECODERS = _child("decoder")
+TASKS = _child("task")
+
+MODELS = _child("model", mmengine_registry.MODELS)
+DATASETS = _child("dataset", mmengine_registry.DATASETS)
+DATA_SAMPLERS = _child("data sampler", mmengine_registry.DATA_SAMPLERS)
+TRANSFORMS = _child("transform", mmengine_registry.TRANSFORMS)
+METRICS = _child("metric", mmengine_registry.METRICS)
+HOOKS = _child("hook", mmengine_registry.HOOKS)
+OPTIM_WRAPPERS = _child("optim wrapper", mmengine_registry.OPTIM_WRAPPERS)
+MODEL_WRAPPERS = _child("model wrapper", mmengine_registry.MODEL_WRAPPERS)

@@ -1,0 +1,101 @@
+"""What a task is: everything about one dense output in one place, target, loss, metric and picture.
+
+The model, the loader, the evaluator and the visualiser only ever call the methods below; none of them knows a task
+by name. A new task is one file with a subclass registered in `mtl.registry.TASKS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from mtl.structures import TargetKind
+
+Reduce = Callable[[Tensor], Tensor]
+"""Sums a tensor over all processes; the identity in one process."""
+
+
+def alone(value: Tensor) -> Tensor:
+    """The reduction of a single process."""
+    return value
+
+
+class Task:
+    """One dense task.
+
+    Args:
+        name: the task's key in configs, folders, logs and tables.
+        out_channels: channels of the decoder's output.
+        loss_weight: weight of this task's loss in the sum.
+    """
+
+    kind: ClassVar[TargetKind]
+    metric: ClassVar[str]
+    """The one number of `summarise` that Δm and tables use."""
+    higher_is_better: ClassVar[bool]
+
+    def __init__(self, name: str, out_channels: int, loss_weight: float) -> None:
+        self.name = name
+        self.out_channels = out_channels
+        self.loss_weight = loss_weight
+
+    # -- target ------------------------------------------------------------------------------------------------
+    def read(self, path: Path) -> np.ndarray:
+        """The label file ``path`` as an array of this task's kind; `ValueError` names the file and what is wrong."""
+        raise NotImplementedError
+
+    def check(self, target: np.ndarray, where: str) -> None:
+        """Raise `ValueError` where the array is no valid target (class ids out of range); ``where`` names its file."""
+
+    # -- loss --------------------------------------------------------------------------------------------------
+    def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = alone) -> Tensor:
+        """This process's share of the loss: summed over processes it is the loss of the whole batch.
+
+        Args:
+            logits: ``(B, K, h, w)`` at the decoder's resolution; B may be 0.
+            target: ``(B, H, W)`` or ``(B, H, W, 3)``, of `kind`.
+            reduce: sums counts over processes, so that every share is divided by the global count.
+
+        Returns:
+            A scalar, unweighted; exactly 0 with a zero gradient where nothing is labelled.
+        """
+        raise NotImplementedError
+
+    # -- prediction and metric ---------------------------------------------------------------------------------
+    def predict(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """``(B, K, h, w)`` logits to predictions at ``size`` = (H, W)."""
+        raise NotImplementedError
+
+    def measure(self, prediction: Tensor, target: Tensor) -> Mapping[str, np.ndarray] | None:
+        """Statistics of one image, small arrays that `summarise` adds up; None where it does not count.
+
+        Args:
+            prediction: one image's, as `predict` gives it (without the batch axis), at the target's size.
+            target: ``(H, W)`` or ``(H, W, 3)``.
+        """
+        raise NotImplementedError
+
+    def summarise(self, statistics: Sequence[Mapping[str, np.ndarray]]) -> dict[str, float]:
+        """All metrics of the set, in order of interest, in the units that tables print; NaN where there is no data."""
+        raise NotImplementedError
+
+    # -- picture -----------------------------------------------------------------------------------------------
+    def draw(self, value: np.ndarray) -> np.ndarray:
+        """A target or prediction ``(H, W[, 3])`` as an RGB picture, uint8 ``(H, W, 3)``; void is mid-grey."""
+        raise NotImplementedError
+
+    def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
+        """Label and RGB colour of each entry in the picture's legend."""
+        return []
+
+
+def upsample(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear interpolation of ``(B, K, h, w)`` to ``(B, K, *size)``, half-pixel centres."""
+    if tuple(logits.shape[-2:]) == tuple(size):
+        return logits
+    return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
