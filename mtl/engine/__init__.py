@@ -1,0 +1,3 @@
+"""Training and testing: hooks, checkpoints, processes, config."""
+
+from mtl.engine import checkpoints, distributed, hooks, optim  # noqa: F401

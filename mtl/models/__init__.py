@@ -1,0 +1,3 @@
+"""The multi-task model; importing the package registers it."""
+
+from mtl.models import multitask, preprocessor  # noqa: F401

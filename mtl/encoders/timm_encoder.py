@@ -1,0 +1,125 @@
+"""A frozen timm model as an encoder: create, size, load, freeze; then four feature maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import timm
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+import mtl.encoders.pvt  # noqa: F401  registers PVT v1 with timm
+from mtl.encoders.pyramid import STRIDES, to_pyramid
+from mtl.encoders.sites import Site, family_of, find_sites
+from mtl.encoders.weights import fingerprint, load_into, locate
+from mtl.registry import ENCODERS
+
+
+@ENCODERS.register_module()
+class TimmEncoder(nn.Module):
+    """A timm vision transformer, frozen, as four maps ``(B, C_i, H/s_i, W/s_i)``, s = 4, 8, 16, 32.
+
+    The timm model is `model`; methods replace modules inside it. Its classifier and final norm are removed.
+
+    Args:
+        name: a timm model name of a supported family (`mtl.encoders.sites.FAMILIES`).
+        size: (H, W) of the images, multiples of `divisor`; other sizes work at run time too.
+        weights: True for timm's hub, a ``.safetensors`` or ``.pth`` file, ``mtl:NAME`` for weights that ship with
+            this package, None for a random start.
+        taps: for a plain ViT the four layers whose outputs are taken; the default is every fourth of its depth.
+        options: further arguments of the timm model (``embed_dim``, ``drop_path_rate``).
+        frozen_eval: keep the frozen part in eval mode (no drop-path, no dropout) while training.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        size: Sequence[int] = (512, 512),
+        weights: str | bool | None = None,
+        taps: Sequence[int] | None = None,
+        options: Mapping[str, Any] | None = None,
+        frozen_eval: bool = True,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.frozen_eval = frozen_eval
+        self.trained = False
+        self.model = _create(name, (int(size[0]), int(size[1])), weights is True, dict(options or {}))
+        family = family_of(self.model)
+        self.normed = family.normed
+        self.plain = len({info["reduction"] for info in self.model.feature_info}) == 1
+        depth = len(self.model.feature_info)
+        self.taps = list(taps) if taps is not None else [depth * (i + 1) // 4 - 1 for i in range(4)]
+        if len(self.taps) != 4 or not all(0 <= tap < depth for tap in self.taps):
+            raise ValueError(f"taps must be four layers out of 0..{depth - 1}, not {self.taps}")
+        self.channels = [self.model.feature_info[tap]["num_chs"] for tap in self.taps]
+        patch = self.model.feature_info[0]["reduction"]
+        self.divisor = patch if self.plain else STRIDES[-1]
+        self._check_size(size)
+        self.model.prune_intermediate_layers(self.taps, prune_norm=True, prune_head=True)
+        config = self.model.pretrained_cfg
+        self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
+        if isinstance(weights, str):
+            load_into(self.model, locate(weights))
+        elif not weights:
+            print_log(f"encoder {name}: random weights, nothing is pretrained", "current", level=30)
+        self.fingerprint = fingerprint(self.model)
+        self.parameter_count = sum(p.numel() for p in self.model.parameters())
+        self.model.requires_grad_(False)
+        self.model.eval()
+
+    def sites(self) -> list[Site]:
+        """The sites of the model as it is now; ask before attaching."""
+        return find_sites(self.model)
+
+    def unfreeze(self) -> None:
+        """Make every base weight trainable and let the model follow train mode (full fine-tuning)."""
+        self.trained = True
+        self.model.requires_grad_(True)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> TimmEncoder:
+        super().train(mode)
+        if not self.trained and self.frozen_eval:
+            self.model.eval()
+            for part in self.model.modules():
+                if getattr(part, "is_adapter", False):
+                    part.train(mode)
+        return self
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """``(B, 3, H, W)``, normalised, to four maps ``(B, C_i, ceil(H/s_i), ceil(W/s_i))``."""
+        maps = self.model.forward_intermediates(images, indices=self.taps, output_fmt="NCHW", intermediates_only=True)
+        return to_pyramid(maps, tuple(images.shape[-2:])) if self.plain else maps
+
+    def empty_maps(self, images: Tensor) -> list[Tensor]:
+        """The maps of no image, of the sizes that ``images`` would give: what a process without labels decodes."""
+        H, W = images.shape[-2:]
+        return [images.new_empty(0, c, -(-H // s), -(-W // s)) for c, s in zip(self.channels, STRIDES, strict=True)]
+
+    def _check_size(self, size: Sequence[int]) -> None:
+        if any(side <= 0 or side % self.divisor for side in size):
+            raise ValueError(f"{self.name} takes images whose sides are multiples of {self.divisor}, not {tuple(size)}")
+
+
+def _create(name: str, size: tuple[int, int], pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('_')[0]}*")[:8]
+        raise ValueError(f"timm has no model {name!r}; near: {', '.join(near) or 'see timm.list_models()'}")
+    family = timm.model_entrypoint(name)
+    del family
+    arguments = {**_size_arguments(name, size), **options}
+    try:
+        return timm.create_model(name, pretrained=pretrained, **arguments)
+    except TypeError as error:
+        raise ValueError(f"encoder {name}: {error}") from error
+
+
+def _size_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:
+    """What makes a model of each family take images of ``size`` and of other sizes at run time."""
+    if name.startswith("pvt_v2"):
+        return {}
+    if name.startswith("pvt_"):
+        return {"class_token": False}
+    return {"img_size": size, "dynamic_img_size": True}

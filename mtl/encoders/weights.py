@@ -1,0 +1,100 @@
+"""Reading weights from a local file, without running code from it and without silence about what did not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from mmengine.logging import print_log
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+PACKAGE = "mtl:"
+"""Prefix of weights that ship with the package."""
+
+_WRAPPERS = ("model", "state_dict", "model_state_dict", "model_ema")
+_NOT_ENCODER = ("head.", "norm.", "fc_norm.", "classifier.", "head_dist.", "relative_position_index", "attn_mask")
+
+
+def locate(weights: str) -> Path:
+    """The file that ``weights`` names: a path, or ``mtl:NAME`` for weights that ship with the package."""
+    if weights.startswith(PACKAGE):
+        folder = Path(str(files("mtl") / "assets"))
+        path = folder / f"{weights[len(PACKAGE) :]}.safetensors"
+        if not path.is_file():
+            names = ", ".join(sorted(PACKAGE + p.stem for p in folder.glob("*.safetensors")))
+            raise ValueError(f"no weights {weights!r} ship with the package; valid: {names or 'none'}")
+        return path
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise ValueError(f"no weights file {str(path)!r}; give a .safetensors or .pth file, True (hub) or None (random)")
+    return path
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """A state dict from a ``.safetensors`` file or a PyTorch file (tensors only, nothing is unpickled beyond them)."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise ValueError(f"cannot read the weights in {str(path)!r}: {_first_line(error)}") from error
+    except Exception as error:  # pickle.UnpicklingError and what it wraps
+        raise ValueError(f"{str(path)!r} holds more than tensors, which is not loaded: {_first_line(error)}") from error
+    for key in _WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+            break
+    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise ValueError(f"{str(path)!r} holds no state dict of tensors")
+    return {key.removeprefix("module."): value for key, value in loaded.items()}
+
+
+def load_into(model: nn.Module, path: Path) -> None:
+    """Load a file into a timm model; missing and mis-shaped keys are an error, unexpected ones a warning.
+
+    The family's own ``checkpoint_filter_fn`` runs first: it renames what the authors' files name otherwise and
+    resamples position tables to the model's size. Head and final norm are not part of an encoder and are left out.
+    """
+    state = read_state_dict(path)
+    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    if convert is not None:
+        state = convert(state, model)
+    own = model.state_dict()
+    missing = [k for k in own if k not in state]
+    shaped = [k for k in own if k in state and own[k].shape != state[k].shape]
+    unexpected = [k for k in state if k not in own and not any(part in k for part in _NOT_ENCODER)]
+    if missing or shaped:
+        parts = []
+        if missing:
+            parts.append(f"missing {_some(missing)}")
+        if shaped:
+            parts.append("mis-shaped " + _some([f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}" for k in shaped]))
+        if unexpected:
+            parts.append(f"unexpected {_some(unexpected)}")
+        raise ValueError(f"the weights in {str(path)!r} are not of this encoder: {'; '.join(parts)}")
+    if unexpected:
+        print_log(f"{path}: keys that the encoder does not have: {_some(unexpected)}", "current", level=30)
+    model.load_state_dict({k: state[k] for k in own})
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A hash of names, shapes and values of all parameters: two encoders agree in it only if they are the same."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(f"{name}{tuple(parameter.shape)}".encode())
+        digest.update(parameter.detach().float().contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _some(keys: list[str], most: int = 4) -> str:
+    return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,99 @@
+"""The adapter file: what was trained and nothing else, a few megabytes of safetensors.
+
+Its tensors are the trained parameters and the decoders' buffers; its metadata says what they belong to: the configs of
+encoder, method, decoder and tasks, and the fingerprint of the base weights. Reading it never runs code from it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mtl.models.multitask import MultiTaskModel
+
+FORMAT = "mtl-adapter-1"
+
+
+def trained_state(model: MultiTaskModel) -> dict[str, Tensor]:
+    """The trained parameters and the decoders' buffers, by their names in the model."""
+    state = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    state.update({name: b for name, b in model.named_buffers() if name.startswith("decoders.")})
+    return {name: value.cpu().contiguous() for name, value in state.items()}
+
+
+def save_adapter(model: MultiTaskModel, path: Path, config: Mapping[str, Any]) -> None:
+    """Write the adapter file; ``config`` holds the configs that rebuild the model (JSON values only)."""
+    meta = {"format": FORMAT, "base": model.encoder.fingerprint, "config": json.dumps(config)}
+    with replacing(path) as part:
+        save_file(trained_state(model), part, meta)
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """The metadata of an adapter file; `ValueError` where the file is none."""
+    try:
+        with safe_open(path, "pt") as file:
+            meta = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"cannot read the adapter file {str(path)!r}: {str(error).splitlines()[0]}") from error
+    if meta.get("format") != FORMAT:
+        raise ValueError(f"{str(path)!r} is no adapter file (its format is {meta.get('format')!r}, not {FORMAT!r})")
+    return {**meta, "config": json.loads(meta["config"])}
+
+
+def load_adapter(model: MultiTaskModel, path: Path) -> dict[str, Any]:
+    """Load an adapter file into a model of the same base, method and tasks; returns its metadata."""
+    meta = read_meta(path)
+    if meta["base"] != model.encoder.fingerprint:
+        raise ValueError(
+            f"{str(path)!r} was trained on other base weights ({meta['config'].get('encoder', {}).get('name')}, "
+            f"{meta['base']}) than this encoder's ({model.encoder.name}, {model.encoder.fingerprint})"
+        )
+    try:
+        with safe_open(path, "pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"cannot read the adapter file {str(path)!r}: {str(error).splitlines()[0]}") from error
+    load_matching(model, state, trained_state(model), str(path))
+    return meta
+
+
+def load_matching(model: torch.nn.Module, state: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str) -> None:
+    """Load ``state`` into the model's tensors ``own``; `ValueError` unless names and shapes agree."""
+    missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+    shaped = [name for name in own if name in state and own[name].shape != state[name].shape]
+    if missing or extra or shaped:
+        wrong = missing or extra or shaped
+        what = "lacks" if missing else "has no place here for" if extra else "has another shape of"
+        raise ValueError(
+            f"{where} is of another encoder, method or set of tasks: it {what} {wrong[0]!r}"
+            + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
+        )
+    model.load_state_dict(dict(state), strict=False)
+
+
+class replacing:  # noqa: N801  used as `with replacing(path)`
+    """Write beside ``path`` and move into its place when complete: a crash or a full disk leaves the old file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.part = self.path.with_name(f".{self.path.name}.part")
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self.part
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None:
+            self.part.unlink(missing_ok=True)
+            return
+        with open(self.part, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(self.part, self.path)

@@ -1,0 +1,55 @@
+"""What the tools share: options of configs, and errors a user can act on in one line."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable
+
+from mmengine.config import DictAction
+
+EXIT_USER = 2
+"""Exit status of a mistake in the input."""
+
+_USER_ERRORS = (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+_RUN_ERRORS = (FloatingPointError, OSError)
+
+
+def add_config(parser: ArgumentParser) -> None:
+    parser.add_argument("config", help="a config file, such as configs/quickstart.py")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="override keys of the config, e.g. method.type=Hyperformer train_dataloader.batch_size=4",
+    )
+
+
+def friendly(main: Callable[[], int | None]) -> Callable[[], int]:
+    """``main`` with the errors that a user can mend as one line on stderr and a non-zero status.
+
+    ``MTL_TRACEBACK=1`` shows where they came from.
+    """
+
+    @functools.wraps(main)
+    def run() -> int:
+        if os.environ.get("MTL_TRACEBACK"):
+            return main() or 0
+        try:
+            return main() or 0
+        except _USER_ERRORS as error:
+            print(f"error: {_one_line(error)}", file=sys.stderr)
+            return EXIT_USER
+        except _RUN_ERRORS as error:
+            print(f"error: {_one_line(error)}", file=sys.stderr)
+            return 1
+
+    return run
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text or type(error).__name__

@@ -1,0 +1,168 @@
+"""From a config file to a runner: read, check every key, assemble, build.
+
+A config names ``encoder``, ``method``, ``decoder`` and ``tasks`` once; the model, the data sets and the evaluator get
+them from there. Everything else is MMEngine's.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
+
+from mtl.engine.distributed import launch
+from mtl.engine.plugins import register_all
+from mtl.registry import choices
+
+OWN_KEYS = {
+    "encoder": "config of the encoder",
+    "method": "config of the method",
+    "decoder": "config of every task's decoder",
+    "tasks": "task name to its config",
+    "model": "further arguments of MultiTaskModel",
+    "protocol": "'original' or 'resized': the resolution that metrics are computed at",
+    "single_task": "single-task scores that Δm is relative to",
+    "custom_imports": "modules that register further parts",
+    "stored_results": "results to print beside this run's",
+}
+
+PROTOCOLS = ("original", "resized")
+
+DEFAULT_HOOKS: dict[str, Any] = {
+    "logger": {"type": "LoggerHook", "interval": 20},
+    "checkpoint": {"type": "AtomicCheckpoint"},
+    "parameters": {"type": "ParameterTable"},
+    "iteration_seed": {"type": "IterationSeed"},
+    "delta_m": {"type": "DeltaM"},
+    "pictures": {"type": "PredictionPictures"},
+    "progress": {"type": "ProgressBar"},
+}
+
+
+def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
+    """The config file with ``options`` (dotted keys) merged in; `ValueError` for what is no config or no key."""
+    path = Path(path)
+    if not path.is_file():
+        near = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        raise ValueError(f"no config {str(path)!r}" + (f"; in its folder: {', '.join(near)}" if near else ""))
+    try:
+        cfg = Config.fromfile(str(path), import_custom_modules=False)
+    except SyntaxError as error:
+        raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from error
+    _check_keys(cfg, f"config {path.name}")
+    if options:
+        _check_keys({key.partition(".")[0]: None for key in options}, "--cfg-options")
+        cfg.merge_from_dict(dict(options))
+    for key in ("encoder", "method", "tasks"):
+        if not cfg.get(key):
+            raise ValueError(f"config {path.name} lacks {key!r}: {OWN_KEYS[key]}")
+    if cfg.get("protocol", "original") not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {cfg.protocol!r}; {choices(PROTOCOLS, str(cfg.protocol))}")
+    return cfg
+
+
+def build_runner(
+    cfg: Config,
+    work_dir: str | Path | None = None,
+    resume: bool | str = False,
+    launcher: str | None = None,
+    train: bool = True,
+) -> Runner:
+    """MMEngine's runner for a config that `read_config` gave.
+
+    Args:
+        cfg: the config.
+        work_dir: where logs and checkpoints go; the default is ``work_dirs/<name of the config>``.
+        resume: True for the latest checkpoint in ``work_dir``, or a checkpoint's path.
+        launcher: None finds out (``torchrun``, Slurm or a single process).
+        train: False builds nothing of the training.
+    """
+    register_all(cfg.get("custom_imports"))
+    full = _assemble(cfg, train)
+    full.launcher = launch(launcher)
+    full.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(cfg.filename or "run").stem)
+    if resume:
+        full.resume = True
+        if isinstance(resume, str):
+            full.load_from = _existing(resume)
+    if full.launcher != "none":
+        full.model_wrapper_cfg = {"type": "TaskwiseDistributed"}
+    return Runner.from_cfg(full)
+
+
+def _assemble(cfg: Config, train: bool) -> Config:
+    """The runner's config: parts put where they are used."""
+    full = copy.deepcopy(cfg)
+    full.default_scope = "mtl"
+    tasks = full.tasks
+    own = {key: full.get(key) for key in ("encoder", "method", "decoder", "tasks") if full.get(key) is not None}
+    full["build"] = _plain(own)
+    full.model = {"type": "MultiTaskModel", **own, **(full.get("model") or {})}
+    data_tasks = {name: {k: v for k, v in task.items() if k != "decoder"} for name, task in tasks.items()}
+    if full.get("test_dataloader") is None and full.get("val_dataloader") is not None:
+        full.test_dataloader = copy.deepcopy(full.val_dataloader)
+    for part in ("train", "val", "test"):
+        loader = full.get(f"{part}_dataloader")
+        if loader is None:
+            continue
+        loader.dataset["tasks"] = data_tasks
+        loader.setdefault("sampler", {"type": "EpochSampler", "shuffle": part == "train"})
+        loader.setdefault("persistent_workers", bool(loader.get("num_workers")))
+    protocol = full.get("protocol", "original")
+    for part in ("val", "test"):
+        if full.get(f"{part}_dataloader") is not None:
+            metric = {"type": "MultiTaskMetric", "tasks": data_tasks, "protocol": protocol}
+            full.setdefault(f"{part}_evaluator", metric)
+            full.setdefault(f"{part}_cfg", {})
+    if not train:
+        for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
+            full.pop(key, None)
+        for key in ("val_dataloader", "val_evaluator", "val_cfg"):
+            full.pop(key, None)
+    hooks = copy.deepcopy(DEFAULT_HOOKS)
+    hooks["delta_m"]["single_task"] = full.get("single_task")
+    if full.get("single_task") is None:
+        hooks["checkpoint"]["best"] = None
+    if not train:
+        hooks = {name: hook for name, hook in hooks.items() if name in ("delta_m", "pictures", "logger")}
+    for name, hook in (full.get("default_hooks") or {}).items():
+        if not train and name not in hooks:
+            continue
+        hooks[name] = hook if hook is None or "type" in hook else {**hooks.get(name, {}), **hook}
+    full.default_hooks = {name: hook for name, hook in hooks.items() if hook is not None}
+    removed = {name: None for name, hook in hooks.items() if hook is None and name in _MMENGINE_HOOKS}
+    full.default_hooks.update({**removed, **({} if "checkpoint" in full.default_hooks else {"checkpoint": None})})
+    return full
+
+
+_MMENGINE_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
+
+
+def _check_keys(keys: Mapping[str, Any], where: str) -> None:
+    known = {*OWN_KEYS, *inspect.signature(Runner.__init__).parameters, "work_dir"} - {"self", "cfg", "data_preprocessor"}
+    for key in keys:
+        if key not in known:
+            raise ValueError(f"{where}: unknown key {key!r}; {choices(known, key)}")
+
+
+def _existing(path: str) -> str:
+    if not os.path.isfile(path):
+        raise ValueError(f"no checkpoint {path!r} to resume from")
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """JSON values of a config: classes by their import path."""
+    if isinstance(value, (ConfigDict, Mapping)):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    if isinstance(value, Sequence):
+        return [_plain(item) for item in value]
+    return f"{value.__module__}.{value.__qualname__}"

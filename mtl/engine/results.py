@@ -1,0 +1,70 @@
+"""A run's result: one dictionary that becomes a table and a JSON file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mtl.engine.adapter_file import replacing
+from mtl.engine.parameters import count_parameters
+from mtl.models.multitask import MultiTaskModel
+
+
+def collect(model: MultiTaskModel, metrics: Mapping[str, float], protocol: str, **about: Any) -> dict[str, Any]:
+    """The result of a test: metrics per task, the main one of each, Δm and parameters; ``about`` is added as it is."""
+    counts = count_parameters(model)
+    per_task = {
+        name: {key.partition("/")[2]: float(v) for key, v in metrics.items() if key.startswith(f"{name}/")}
+        for name in model.tasks
+    }
+    return {
+        **about,
+        "method": type(model.method).__name__,
+        "encoder": model.encoder.name,
+        "protocol": protocol,
+        "metrics": per_task,
+        "main": {name: per_task[name].get(task.metric, math.nan) for name, task in model.tasks.items()},
+        "delta_m": metrics.get("delta_m"),
+        "parameters": {
+            "encoder": counts.encoder,
+            "decoders": counts.decoders,
+            "all": counts.all,
+            "base": counts.base,
+        },
+    }
+
+
+def table(result: Mapping[str, Any], most: int = 6) -> str:
+    """The result as text: a row per task with its ``most`` first metrics, then Δm and parameters."""
+    lines = [f"{result['method']} on {result['encoder']}, metrics at {result['protocol']} resolution", ""]
+    width = max(len(name) for name in result["metrics"])
+    for name, metrics in result["metrics"].items():
+        shown = [(key, value) for key, value in metrics.items() if "/" not in key][:most]
+        lines.append(f"  {name:<{width}}  " + "  ".join(f"{key} {value:.2f}" for key, value in shown))
+    counts = result["parameters"]
+    delta = result.get("delta_m")
+    lines += [
+        "",
+        f"  Δm  {'not computed (no single-task scores)' if delta is None else f'{delta:+.2f} %'}",
+        f"  trained parameters  encoder {counts['encoder'] / 1e6:.3f} M"
+        f" ({100 * counts['encoder'] / counts['base']:.2f} % of {counts['base'] / 1e6:.2f} M)"
+        f"  all {counts['all'] / 1e6:.3f} M",
+    ]
+    return "\n".join(lines)
+
+
+def write_json(result: Mapping[str, Any], path: Path) -> None:
+    with replacing(path) as part:
+        part.write_text(json.dumps(_finite(result), indent=1) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """NaN is no JSON: a metric without data is null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,59 @@
+"""A training from its runner to the closing summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+
+from mtl.engine.checkpoints import model_of
+from mtl.engine.results import collect, table, write_json
+
+
+def train(runner: Runner) -> dict[str, Any]:
+    """Run the training; its last validation becomes ``result.json`` and the table that is printed."""
+    runner.train()
+    metrics = {
+        key: value
+        for key, value in runner.message_hub.runtime_info.get("last_metrics", {}).items()
+    }
+    model = model_of(runner)
+    result = collect(model, metrics, runner.cfg.get("protocol", "original"), config=str(runner.cfg.filename))
+    if is_main_process():
+        folder = Path(runner.work_dir)
+        write_json(result, folder / "result.json")
+        print("\n" + table(result))
+        print(closing(folder, runner.cfg.get("stored_results"), result))
+    return result
+
+
+def closing(folder: Path, stored: dict[str, Any] | None, result: dict[str, Any]) -> str:
+    """Where everything is, and stored results of other methods beside this one's."""
+    lines: list[str] = []
+    if stored:
+        lines += ["", beside(stored, result)]
+    best = folder / "best.safetensors"
+    adapter = best if best.is_file() else max(folder.glob("*_*.safetensors"), default=None, key=lambda p: p.stat().st_mtime)
+    lines.append("")
+    if adapter is not None:
+        lines.append(f"  adapter file  {adapter} ({adapter.stat().st_size / 1e6:.1f} MB)")
+    pictures = sorted((folder / "pictures").glob("*"), key=lambda p: p.stat().st_mtime)
+    if pictures:
+        lines.append(f"  pictures      {pictures[-1]}")
+    lines.append(f"  result        {folder / 'result.json'}")
+    return "\n".join(lines)
+
+
+def beside(stored: dict[str, Any], result: dict[str, Any]) -> str:
+    """A table with a row per method: trained share of the encoder and each task's main metric."""
+    rows = [*stored["rows"], {"method": result["method"] + " (this run)", **result}]
+    tasks = list(result["main"])
+    lines = [f"  {stored['title']}", f"  {'method':<28}{'encoder':>10}" + "".join(f"{t:>13}" for t in tasks) + f"{'Δm':>9}"]
+    for row in rows:
+        share = 100 * row["parameters"]["encoder"] / row["parameters"]["base"]
+        cells = "".join(f"{row['main'][task]:>13.2f}" for task in tasks)
+        delta = row.get("delta_m")
+        lines.append(f"  {row['method']:<28}{share:>9.1f}%{cells}" + (f"{delta:>+9.2f}" if delta is not None else ""))
+    return "\n".join(lines)

@@ -1,0 +1,124 @@
+"""What a method is: how it attaches to an encoder, which tasks share a pass, what it generates, how it merges.
+
+A method replaces the module at a site by `Adapted(base, adapter)`. Parameters of all tasks are stacked on a first axis
+T and picked by the index tensor of the active tasks, so that one compiled graph serves every task and several tasks
+may also run as one task-major batch ``(A*B, ...)``, A of the T tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from mtl.encoders.timm_encoder import TimmEncoder
+
+
+class TaskContext:
+    """Which tasks the encoder is running for; shared by a method and its adapters.
+
+    A plain object: it is no part of the model's state. `index` is what adapters read in a forward pass (a tensor, so
+    that changing it does not recompile a graph); `generated` holds a hypernetwork's output, each ``(T, ...)``.
+    """
+
+    def __init__(self) -> None:
+        self.tasks: tuple[int, ...] = (0,)
+        self.index = torch.zeros(1, dtype=torch.long)
+        self.generated: dict[str, Tensor] = {}
+
+    def activate(self, tasks: Sequence[int], device: torch.device) -> None:
+        self.tasks = tuple(tasks)
+        self.index = torch.tensor(self.tasks, dtype=torch.long, device=device)
+
+    def pick(self, stacked: Tensor) -> Tensor:
+        """``(T, ...)`` to ``(A, ...)``, the active tasks' slices."""
+        return stacked[self.index]
+
+
+class Adapter(nn.Module):
+    """What stands beside a base module; `pre` and `post` are the identity unless overridden."""
+
+    is_adapter = True
+
+    def __init__(self, context: TaskContext) -> None:
+        super().__init__()
+        self.context = context
+
+    def pre(self, x: Tensor) -> Tensor:
+        """``(A*B, ..., C)`` before the base module."""
+        return x
+
+    def post(self, x: Tensor, y: Tensor) -> Tensor:
+        """The base module's input ``x`` and output ``y``, ``(A*B, ..., C)``, to what the encoder goes on with."""
+        return y
+
+
+class Adapted(nn.Module):
+    """A base module of the encoder with an adapter: ``post(x, base(pre(x)))``."""
+
+    def __init__(self, base: nn.Module, adapter: Adapter) -> None:
+        super().__init__()
+        self.base = base
+        self.adapter = adapter
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        # what follows the tokens (a mask, a feature size) is the base module's business
+        return self.adapter.post(x, self.base(self.adapter.pre(x), *args, **kwargs))
+
+
+class Method(nn.Module):
+    """A way to adapt a frozen encoder. Its module docstring has paper, equation, sites, count and departures.
+
+    Class attributes:
+        shares_encoder: nothing task-specific is attached, one encoder pass serves all tasks.
+        exact_start: the encoder's output is unchanged right after attaching.
+        mergeable: `merge` returns a plain encoder that computes the same.
+    """
+
+    shares_encoder: ClassVar[bool] = False
+    exact_start: ClassVar[bool] = True
+    mergeable: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.context = TaskContext()
+        self.attached: list[tuple[str, str]] = []
+
+    def prepare(self, encoder: TimmEncoder) -> None:
+        """Rewrite base layers before anything is attached (PELA); most methods do nothing here."""
+
+    def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
+        """Place the adapters in ``encoder`` for ``tasks``; `ValueError` where the encoder lacks the sites."""
+        raise NotImplementedError
+
+    def count(self, encoder: TimmEncoder, num_tasks: int) -> int:
+        """Trained parameters in encoder and method, by the formula of the docstring; ``encoder`` without adapters."""
+        raise NotImplementedError
+
+    def paths(self, tasks: Sequence[str]) -> list[list[str]]:
+        """Groups of tasks that share one encoder pass."""
+        return [list(tasks)] if self.shares_encoder else [[task] for task in tasks]
+
+    def generate(self) -> dict[str, Tensor]:
+        """The adapters' generated weights, each ``(T, ...)``; empty for methods without a hypernetwork."""
+        return {}
+
+    def merge(self, encoder: TimmEncoder, task: int) -> nn.Module:
+        """A plain timm model with the parameters of ``task`` folded in; `ValueError` where that is not exact."""
+        raise ValueError(f"{type(self).__name__} cannot be merged into plain weights: {self.why_not_mergeable}")
+
+    why_not_mergeable: ClassVar[str] = "its adapters are not linear"
+
+    def hooks(self) -> list[dict]:
+        """Configs of MMEngine hooks that the method needs while training (a schedule of its own)."""
+        return []
+
+    def replace(self, encoder: TimmEncoder, path: str, adapter: Adapter) -> None:
+        """Put `Adapted` in the place of the module at ``path`` and remember it for the log's table."""
+        parent, _, name = path.rpartition(".")
+        owner = encoder.model.get_submodule(parent)
+        setattr(owner, name, Adapted(getattr(owner, name), adapter))
+        self.attached.append((path, type(adapter).__name__))

@@ -1,0 +1,160 @@
+"""The bottleneck adapter whose weights somebody else generates, and the small networks that generate them.
+
+Shared by Hyperformer, Polyhistor and Polyhistor-Lite. The generated tensors of one adapter carry the tasks' axis T:
+
+    down.weight (T, n, d)   down.bias (T, n)   up.weight (T, d, n)   up.bias (T, d)
+    norm.weight (T, d)      norm.bias (T, d)
+
+Biases and the norm may be absent (the equations' literal form has neither).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mtl.encoders.sites import Site
+from mtl.methods.base import Adapter, TaskContext
+from mtl.registry import choices
+
+EMBEDDING = 512
+"""Width of a task's or a layer's learned embedding (HyperFormer's)."""
+
+HIDDEN = 128
+"""Width of the hidden layer between an embedding and the generators."""
+
+GENERATOR_STD = 0.01
+"""Standard deviation of the generators' weights at the start; their biases start at 0 unless said."""
+
+PLACEMENTS = ("parallel", "sequential")
+
+
+class GeneratedBottleneck(Adapter):
+    """A bottleneck adapter without parameters of its own.
+
+    Args:
+        key: prefix of its tensors in the context's generated weights.
+        placement: "parallel", ``y + f(x)``, or "sequential", ``y + f(y)``, x and y the base module's input and output.
+        norm_last: LayerNorm after the up projection (Hyperformer) instead of before the down projection.
+    """
+
+    def __init__(self, context: TaskContext, key: str, placement: str = "parallel", norm_last: bool = False) -> None:
+        super().__init__(context)
+        if placement not in PLACEMENTS:
+            raise ValueError(f"unknown placement {placement!r}; {choices(PLACEMENTS, placement)}")
+        self.key = key
+        self.placement = placement
+        self.norm_last = norm_last
+
+    def extra_repr(self) -> str:
+        return f"{self.placement}, weights generated"
+
+    def post(self, x: Tensor, y: Tensor) -> Tensor:
+        return y + self.bottleneck(x if self.placement == "parallel" else y)
+
+    def bottleneck(self, x: Tensor) -> Tensor:
+        """``(A*B, ..., d)`` to the same shape: norm, down, GELU, up, with each active task's weights."""
+        h = x.reshape(self.context.index.shape[0], -1, x.shape[-1])
+        if not self.norm_last:
+            h = self._norm(h)
+        h = self._linear(F.gelu(self._linear(h, "down")), "up")
+        if self.norm_last:
+            h = self._norm(h)
+        return h.reshape(x.shape)
+
+    def _picked(self, name: str) -> Tensor | None:
+        stacked = self.context.generated.get(f"{self.key}.{name}")
+        return None if stacked is None else self.context.pick(stacked)
+
+    def _linear(self, x: Tensor, name: str) -> Tensor:
+        weight, bias = self._picked(f"{name}.weight"), self._picked(f"{name}.bias")
+        assert weight is not None, f"no weights were generated for {self.key}.{name}"
+        y = torch.bmm(x, weight.transpose(1, 2).to(x.dtype))
+        return y if bias is None else y + bias.unsqueeze(1).to(y.dtype)
+
+    def _norm(self, x: Tensor) -> Tensor:
+        weight, bias = self._picked("norm.weight"), self._picked("norm.bias")
+        if weight is None or bias is None:
+            return x
+        normed = F.layer_norm(x, x.shape[-1:])
+        return normed * weight.unsqueeze(1).to(normed.dtype) + bias.unsqueeze(1).to(normed.dtype)
+
+
+def embedding_table(rows: int, width: int = EMBEDDING) -> nn.Parameter:
+    """Learned embeddings ``(rows, width)``, N(0, 1)."""
+    return nn.Parameter(torch.randn(rows, width))
+
+
+class Projection(nn.Sequential):
+    """Embedding ``(R, E)`` to what generators take, ``(R, k)``: Linear, ReLU, Linear, LayerNorm (HyperFormer)."""
+
+    def __init__(self, embedding: int, k: int) -> None:
+        super().__init__(nn.Linear(embedding, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, k), nn.LayerNorm(k))
+
+    @staticmethod
+    def count(embedding: int, k: int) -> int:
+        return embedding * HIDDEN + HIDDEN + HIDDEN * k + k + 2 * k
+
+
+class Generator(nn.Linear):
+    """A linear hypernetwork: ``(R, k)`` to tensors ``(R, *shape)``.
+
+    Args:
+        start: constant that it generates at the start; None leaves the weights at N(0, 0.01).
+        weight_std: with ``start``, the standard deviation of the weights around that constant.
+    """
+
+    def __init__(
+        self, k: int, shape: Sequence[int], bias: bool = True, start: float | None = None, weight_std: float = 0.0
+    ) -> None:
+        super().__init__(k, torch.Size(shape).numel(), bias=bias)
+        self.shape = tuple(shape)
+        nn.init.normal_(self.weight, std=GENERATOR_STD if start is None else weight_std)
+        if bias:
+            nn.init.constant_(self.bias, start or 0.0)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        return super().forward(embedding).reshape(-1, *self.shape)
+
+
+class LowRank(nn.Module):
+    """A pair of hypernetworks for a matrix of rank r: ``(R, k)`` to ``p q^T``, ``(R, rows, columns)`` (equation 3)."""
+
+    def __init__(self, k: int, rows: int, columns: int, rank: int, zero: bool, bias: bool = True) -> None:
+        super().__init__()
+        self.p = Generator(k, (rows, rank), bias)
+        self.q = Generator(k, (columns, rank), bias, start=0.0 if zero else None)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        return self.p(embedding) @ self.q(embedding).transpose(1, 2)
+
+
+def prefixed(key: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{key}.{name}": value for name, value in weights.items()}
+
+
+def bottleneck_width(dim: int, reduction: float) -> int:
+    """n = floor(d / λ); `ValueError` where nothing is left of the layer."""
+    if reduction <= 0 or dim < reduction:
+        raise ValueError(f"reduction must be above 0 and at most the layer's width {dim}, not {reduction}")
+    return int(dim // reduction)
+
+
+def low_rank(n: int, divisor: int | None, rank: int | None) -> int:
+    """The rank of generated matrices: ``rank``, or max(1, floor(n / divisor)); at most n."""
+    if rank is None:
+        return max(1, n // (divisor or 1))
+    if not 1 <= rank <= n:
+        raise ValueError(f"rank must lie between 1 and the bottleneck's width {n}, not {rank}")
+    return rank
+
+
+def layers_of(sites: Sequence[Site]) -> list[Site]:
+    """The sites that lie in a transformer layer, by layer; `ValueError` for others."""
+    outside = [site.path for site in sites if site.layer is None]
+    if outside:
+        raise ValueError(f"an adapter needs a site inside a transformer layer, {outside[0]!r} is not")
+    return list(sites)

@@ -1,0 +1,25 @@
+"""Back-propagation in stages: several losses share what came before them, and only one holds its activations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Stage:
+    """Tensors that several backward passes end in before one goes on through what made them.
+
+    ``leaves`` are the same values, detached; gradients gather there. `backward` then runs once through the graph of
+    the originals. Equal to one backward pass of the summed losses, with the later graphs freed one by one.
+    """
+
+    def __init__(self, outputs: Sequence[Tensor]) -> None:
+        self.outputs = list(outputs)
+        self.leaves = [x.detach().requires_grad_(x.requires_grad) for x in self.outputs]
+
+    def backward(self) -> None:
+        pairs = [(x, leaf.grad) for x, leaf in zip(self.outputs, self.leaves, strict=True) if leaf.grad is not None]
+        if pairs:
+            torch.autograd.backward([x for x, _ in pairs], [grad for _, grad in pairs])

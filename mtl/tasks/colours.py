@@ -1,0 +1,44 @@
+"""The colours of the pictures that tasks draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from mtl.structures import VOID
+
+GREY = (127, 127, 127)
+"""The colour of pixels without a label in every task's picture."""
+
+
+def _palette() -> np.ndarray:
+    """``(256, 3)`` uint8: PASCAL VOC's colours, in which the bits of the id go to the high bits of R, G, B in turn."""
+    ids = np.arange(256)
+    colours = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        colours[:, bit % 3] |= (((ids >> bit) & 1) << (7 - bit // 3)).astype(np.uint8)
+    # VOC's colour of class 7 is (128, 128, 128), which nobody could tell from void
+    colours[7] = 255
+    colours[VOID] = GREY
+    return colours
+
+
+_PALETTE = _palette()
+
+
+def draw_classes(value: np.ndarray) -> np.ndarray:
+    """``(H, W)`` class ids to their colours, uint8 ``(H, W, 3)``, RGB."""
+    return _PALETTE[value]
+
+
+def class_legend(classes: Sequence[str]) -> list[tuple[str, tuple[int, int, int]]]:
+    """The name and the RGB colour of every class."""
+    return [(name, (int(r), int(g), int(b))) for name, (r, g, b) in zip(classes, _PALETTE, strict=False)]
+
+
+def heat(probability: np.ndarray) -> np.ndarray:
+    """``(H, W)`` probabilities in the colours of the map "inferno", which has no grey but black, uint8 RGB."""
+    level = np.round(255 * probability).astype(np.uint8)
+    return np.ascontiguousarray(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[..., ::-1])

@@ -1,0 +1,68 @@
+"""Human part segmentation: one part or background per pixel; cross-entropy, and mIoU over the images with a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from mtl.registry import TASKS
+from mtl.structures import VOID, TargetKind
+from mtl.tasks.base import Reduce, Task, alone
+from mtl.tasks.colours import class_legend, draw_classes
+from mtl.tasks.label_files import check_class_ids, read_class_ids
+from mtl.tasks.segmentation import class_counts, class_names, cross_entropy, iou_metrics, predict_classes
+
+PASCAL_PARTS = ("background", "head", "torso", "upper arm", "lower arm", "upper leg", "lower leg")
+
+
+@TASKS.register_module()
+class HumanParts(Task):
+    """Class-id PNG (grey or palette, 0 background, 255 void) in; ``(H, W)`` uint8 part ids out.
+
+    Metrics in %: ``mIoU`` over background and the parts that occur in the set, and ``IoU/<part>``. An image whose
+    label has no part shows no person and does not count. The loss takes every labelled pixel: a data set whose
+    personless images have no parts label gives none for them.
+
+    Args:
+        classes: the names of the classes 0..K-1, background first, or K.
+        name: the task's key.
+        loss_weight: weight of the loss.
+    """
+
+    kind = TargetKind.CLASSES
+    metric = "mIoU"
+    higher_is_better = True
+
+    def __init__(
+        self, classes: Sequence[str] | int = PASCAL_PARTS, name: str = "human_parts", loss_weight: float = 2.0
+    ) -> None:
+        self.classes = class_names(classes)
+        super().__init__(name, len(self.classes), loss_weight)
+
+    def read(self, path: Path) -> np.ndarray:
+        return read_class_ids(path)
+
+    def check(self, target: np.ndarray, where: str) -> None:
+        check_class_ids(target, len(self.classes), where)
+
+    def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = alone) -> Tensor:
+        return cross_entropy(logits, target, reduce)
+
+    def predict(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        return predict_classes(logits, size)
+
+    def measure(self, prediction: Tensor, target: Tensor) -> Mapping[str, np.ndarray] | None:
+        has_person = ((target != 0) & (target != VOID)).any()
+        return class_counts(prediction, target, len(self.classes)) if has_person else None
+
+    def summarise(self, statistics: Sequence[Mapping[str, np.ndarray]]) -> dict[str, float]:
+        return iou_metrics(statistics, self.classes)
+
+    def draw(self, value: np.ndarray) -> np.ndarray:
+        return draw_classes(value)
+
+    def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
+        return class_legend(self.classes)

@@ -1,0 +1,117 @@
+"""Saliency: the probability that a pixel belongs to what stands out; balanced BCE, and mIoU at the best threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mtl.registry import TASKS
+from mtl.structures import VOID, TargetKind
+from mtl.tasks.base import Reduce, Task, alone, upsample
+from mtl.tasks.colours import GREY, heat
+from mtl.tasks.label_files import check_class_ids, read_image
+
+BETA2 = 0.3
+"""Weight β² of precision in the F-measure, as saliency papers have it."""
+
+
+def _ratio(part: Tensor, whole: Tensor, both_empty: Tensor) -> np.ndarray:
+    """part / whole per threshold; 0 / 0 is 1 where prediction and label are both empty, else 0."""
+    return torch.where(both_empty, 1.0, part / whole.clamp(min=1)).double().cpu().numpy()
+
+
+@TASKS.register_module()
+class Saliency(Task):
+    """Mask or soft map in; ``(H, W)`` float32 probabilities out. Targets are 0, 1 (salient) and 255 (void).
+
+    A label file is an 8-bit grey, palette or 1-bit image, read in one of two ways:
+
+    - some pixel is 1 and none is other than 0, 1 and 255: class ids, 255 void;
+    - otherwise grey levels v, salient where v / 255 > 0.5, no void (masks of 0 and 255, distilled soft maps).
+
+    Metrics in %, at the 15 thresholds linspace(0.2, 0.9), a prediction being salient where strictly above:
+
+    - ``mIoU``: foreground IoU per image (1 where prediction and label are both empty), averaged over the images, at
+      the best threshold.
+    - ``maxF``: (1 + β²)PR / (β²P + R), β² = 0.3, at the best threshold, from precision P and recall R averaged over
+      the images (both 1 where prediction and label are empty, 0 for any other division by zero).
+
+    Args:
+        name: the task's key.
+        loss_weight: weight of the loss.
+    """
+
+    kind = TargetKind.CLASSES
+    metric = "mIoU"
+    higher_is_better = True
+
+    def __init__(self, name: str = "saliency", loss_weight: float = 5.0) -> None:
+        super().__init__(name, out_channels=1, loss_weight=loss_weight)
+        self.thresholds = torch.linspace(0.2, 0.9, 15)
+
+    def read(self, path: Path) -> np.ndarray:
+        value = read_image(path, channels=1)
+        if 1 in value and np.isin(value, (0, 1, VOID)).all():
+            return value
+        return (value > 127).astype(np.uint8)
+
+    def check(self, target: np.ndarray, where: str) -> None:
+        check_class_ids(target, 2, where)
+
+    def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = alone) -> Tensor:
+        """Balanced binary cross-entropy [w Σ_pos + (1 - w) Σ_neg] / all; w = negatives / all, void pixels apart.
+
+        ``negatives`` and ``all`` are those of the whole batch over all processes.
+        """
+        logits = upsample(logits.float(), target.shape[-2:])[:, 0]
+        positive, labelled = target == 1, target != VOID
+        negatives, pixels = reduce(torch.stack([(labelled & ~positive).sum(), labelled.sum()]))
+        pixels = pixels.clamp(min=1)
+        w = negatives / pixels
+        weight = torch.where(positive, w, 1 - w) * labelled
+        total = F.binary_cross_entropy_with_logits(logits, positive.float(), weight, reduction="sum")
+        return total / pixels
+
+    def predict(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        return upsample(logits.float(), size)[:, 0].sigmoid()
+
+    def measure(self, prediction: Tensor, target: Tensor) -> Mapping[str, np.ndarray] | None:
+        labelled = target != VOID
+        if not labelled.any():
+            return None
+        positive = target[labelled] == 1
+        # how many thresholds a pixel is strictly above: one pass over the pixels for all of them
+        level = torch.bucketize(prediction[labelled], self.thresholds.to(prediction.device))
+        counts = torch.bincount(2 * level + positive, minlength=2 * (len(self.thresholds) + 1)).view(-1, 2)
+        above = counts.flip(0).cumsum(0).flip(0)[1:]
+        hits, predicted, salient = above[:, 1], above.sum(1), positive.sum()
+        union = predicted + salient - hits
+        return {
+            "jaccard": _ratio(hits, union, union == 0),
+            "precision": _ratio(hits, predicted, union == 0),
+            "recall": _ratio(hits, salient, union == 0),
+        }
+
+    def summarise(self, statistics: Sequence[Mapping[str, np.ndarray]]) -> dict[str, float]:
+        if not statistics:
+            return {"mIoU": float("nan"), "maxF": float("nan")}
+        jaccard, p, r = (np.mean([s[key] for s in statistics], axis=0) for key in ("jaccard", "precision", "recall"))
+        f = np.divide((1 + BETA2) * p * r, BETA2 * p + r, out=np.zeros_like(p), where=p * r > 0)
+        return {"mIoU": 100 * float(jaccard.max()), "maxF": 100 * float(f.max())}
+
+    def draw(self, value: np.ndarray) -> np.ndarray:
+        """A target (integers) or probabilities (floats) in the colours of a heat map, void grey."""
+        if np.issubdtype(value.dtype, np.floating):
+            return heat(value)
+        picture = heat((value == 1).astype(np.float32))
+        picture[value == VOID] = GREY
+        return picture
+
+    def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
+        (low, high) = heat(np.array([[0.0, 1.0]]))[0].tolist()
+        return [("background", tuple(low)), ("salient", tuple(high))]

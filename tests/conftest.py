@@ -1,0 +1,51 @@
+"""Small encoders of every family, and parts registered once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from mtl.engine.plugins import register_all
+from mtl.registry import ENCODERS, METHODS
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+SMALL_ENCODERS = {
+    "swin": {
+        "name": "swin_tiny_patch4_window7_224",
+        "options": {"embed_dim": 24, "depths": (2, 2, 2, 1), "num_heads": (1, 2, 3, 4), "window_size": 4},
+    },
+    "pvt": {"name": "pvt_tiny", "options": {"embed_dims": (16, 32, 80, 128), "depths": (1, 2, 1, 1)}},
+    "pvt_v2": {"name": "pvt_v2_b0", "options": {"embed_dims": (16, 32, 80, 128), "depths": (1, 2, 1, 1)}},
+    "vit": {"name": "vit_tiny_patch16_224", "options": {"embed_dim": 48, "depth": 4, "num_heads": 3}},
+    "dinov2": {"name": "vit_small_patch14_dinov2", "options": {"embed_dim": 48, "depth": 4, "num_heads": 3}},
+}
+
+SIZES = {"dinov2": (70, 98)}
+"""Images of each small encoder, (64, 96) unless here: not square, not the size that timm pretrains at."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _registered():
+    torch.set_num_threads(2)
+    register_all()
+
+
+def small_encoder(family: str, seed: int = 0, **arguments):
+    torch.manual_seed(seed)
+    config = {**SMALL_ENCODERS[family], "size": SIZES.get(family, (64, 96)), **arguments}
+    return ENCODERS.build({"type": "TimmEncoder", **config})
+
+
+def attached(family: str, method: dict, tasks=("a", "b", "c"), seed: int = 0):
+    """A small encoder with the method attached, and the method."""
+    encoder = small_encoder(family, seed)
+    built = METHODS.build(dict(method))
+    built.prepare(encoder)
+    built.attach(encoder, list(tasks))
+    return encoder, built

@@ -1,0 +1,177 @@
+"""What every registered method must keep, on every encoder family."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch._dynamo.testing
+from conftest import SIZES, SMALL_ENCODERS, attached, small_encoder
+
+from mtl.engine.plugins import register_all
+from mtl.registry import METHODS
+
+register_all()
+
+VARIANTS = {
+    "Hyperformer": [{}, {"sites": "mlp", "reduction": 16}, {"literal": True}],
+    "Polyhistor": [{}, {"placement": "sequential", "rank": 1}, {"literal": True}],
+    "PolyhistorLite": [{}, {"placement": "sequential", "reduction": 4}, {"literal": True}],
+}
+"""Options under which a method is tested besides its defaults; a method that is not here is tested as it is."""
+
+CASES = [
+    pytest.param({"type": name, **options}, id=f"{name}{'-' if options else ''}{'-'.join(map(str, options))}")
+    for name in sorted(METHODS.module_dict)
+    for options in VARIANTS.get(name, [{}])
+]
+TASKS = ("a", "b", "c")
+
+families = pytest.mark.parametrize("family", sorted(SMALL_ENCODERS))
+methods = pytest.mark.parametrize("config", CASES)
+
+
+def images(family: str, batch: int = 2) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(batch, 3, *SIZES.get(family, (64, 96)), generator=generator)
+
+
+def run(encoder, method, x, tasks=(0,)):
+    """Feature maps for ``tasks``, a task-major batch."""
+    method.context.activate(tasks, x.device)
+    method.context.generated = method.generate()
+    return encoder(x.repeat(len(tasks), 1, 1, 1))
+
+
+def disturb(*modules, scale: float = 0.1) -> None:
+    """Move what trains away from a start where part of it has no effect yet."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for module in modules:
+            for parameter in module.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+
+
+def assert_same(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = 2e-5) -> None:
+    """Equal up to ``tolerance`` of the largest value: float32 through a dozen layers, in another order of sums."""
+    assert ours.shape == theirs.shape
+    assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
+
+
+@families
+@methods
+def test_starts_where_the_encoder_is(family, config):
+    encoder, method = attached(family, config)
+    encoder.eval()
+    plain = small_encoder(family).eval()
+    with torch.no_grad():
+        for task in range(len(TASKS)):
+            for ours, theirs in zip(run(encoder, method, images(family), (task,)), plain(images(family)), strict=True):
+                if method.exact_start:
+                    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+                else:
+                    assert ours.shape == theirs.shape
+
+
+@families
+@methods
+def test_trains_what_it_declares(family, config):
+    encoder, method = attached(family, config)
+    trained = {n: p for module in (encoder, method) for n, p in module.named_parameters() if p.requires_grad}
+    unadapted = small_encoder(family)
+    assert sum(p.numel() for p in trained.values()) == method.count(unadapted, len(TASKS))
+
+    disturb(encoder, method)
+    frozen = [p.clone() for p in encoder.parameters() if not p.requires_grad]
+    encoder.eval()  # drop-path would leave a block out
+    generator = torch.Generator().manual_seed(3)
+    for task in range(len(TASKS)):
+        maps = run(encoder, method, images(family), (task,))
+        # random weights: a plain sum has no gradient through a LayerNorm
+        score = sum((x * torch.randn(x.shape, generator=generator)).sum() for x in maps)
+        if score.requires_grad:
+            score.backward()
+    for name, parameter in trained.items():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().max() > 0, name
+    assert all(p.grad is None for p in encoder.parameters() if not p.requires_grad)
+    now = [p for p in encoder.parameters() if not p.requires_grad]
+    assert all(torch.equal(a, b) for a, b in zip(frozen, now, strict=True))
+
+
+@families
+@methods
+def test_tasks_in_one_batch_equal_one_by_one(family, config):
+    encoder, method = attached(family, config)
+    disturb(encoder, method)
+    encoder.eval()
+    x = images(family)
+    order = (2, 0, 1)
+    with torch.no_grad():
+        together = run(encoder, method, x, order)
+        apart = [run(encoder, method, x, (task,)) for task in order]
+    for scale, joint in enumerate(together):
+        assert_same(joint, torch.cat([maps[scale] for maps in apart]))
+    if not method.shares_encoder:
+        assert not torch.equal(apart[0][-1], apart[1][-1]), "the tasks' paths are the same"
+
+
+@families
+@methods
+def test_merge(family, config):
+    encoder, method = attached(family, config)
+    disturb(encoder, method)
+    encoder.eval()
+    if not method.mergeable:
+        with pytest.raises(ValueError, match="cannot be merged"):
+            method.merge(encoder, 1)
+        return
+    x = images(family)
+    merged = method.merge(encoder, 1).eval()
+    with torch.no_grad():
+        expected = run(encoder, method, x, (1,))
+        encoder.model = merged
+        for ours, theirs in zip(encoder(x), expected, strict=True):
+            assert_same(ours, theirs)
+
+
+@families
+@methods
+def test_one_graph(family, config):
+    encoder, method = attached(family, config)
+    disturb(encoder, method)
+    encoder.eval()
+    x = images(family)
+    torch._dynamo.reset()
+    graphs = torch._dynamo.testing.CompileCounter()
+    compiled = torch.compile(encoder, fullgraph=True, backend=graphs)
+    with torch.no_grad():
+        for task in range(len(TASKS)):
+            expected = run(encoder, method, x, (task,))
+            for ours, theirs in zip(compiled(x), expected, strict=True):
+                assert_same(ours, theirs)
+    if config["type"] != "SingleTaskFull":  # T encoders are T graphs
+        assert graphs.frame_count == 1
+
+
+@families
+@methods
+def test_copies_and_state_round_trip(family, config):
+    encoder, method = attached(family, config)
+    disturb(encoder, method)
+    both = torch.nn.ModuleDict({"encoder": encoder, "method": method}).eval()
+    x = images(family)
+    with torch.no_grad():
+        expected = run(encoder, method, x, (1,))
+        copied = copy.deepcopy(both)
+        other_encoder, other_method = attached(family, config, seed=5)
+        torch.nn.ModuleDict({"encoder": other_encoder, "method": other_method}).load_state_dict(both.state_dict())
+        for name, (enc, met) in {
+            "copy": (copied["encoder"], copied["method"]),
+            "loaded": (other_encoder.eval(), other_method),
+        }.items():
+            for ours, theirs in zip(run(enc, met, x, (1,)), expected, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=0, atol=0, msg=name)

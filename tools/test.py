@@ -1,0 +1,45 @@
+"""Test a checkpoint: python tools/test.py CONFIG CHECKPOINT [--out result.json]."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+
+from mtl.engine.adapter_file import load_adapter
+from mtl.engine.checkpoints import load_state, model_of
+from mtl.engine.command_line import add_config, friendly
+from mtl.engine.config import build_runner, read_config
+from mtl.engine.results import collect, table, write_json
+
+
+@friendly
+def main() -> int:
+    parser = ArgumentParser(description="Test a checkpoint or an adapter file.")
+    add_config(parser)
+    parser.add_argument("checkpoint", help="a full checkpoint (.pth) or an adapter file (.safetensors)")
+    parser.add_argument("--work-dir", help="where logs and pictures go (work_dirs/<config>)")
+    parser.add_argument("--out", help="the result as JSON (<work dir>/test.json)")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], help="found out by default")
+    args = parser.parse_args()
+    checkpoint = Path(args.checkpoint)
+    if not checkpoint.is_file():
+        raise ValueError(f"no checkpoint {args.checkpoint!r}")
+    cfg = read_config(args.config, args.cfg_options)
+    runner = build_runner(cfg, args.work_dir, launcher=args.launcher, train=False)
+    model = model_of(runner)
+    (load_adapter if checkpoint.suffix == ".safetensors" else load_state)(model, checkpoint)
+    metrics = runner.test()
+    if is_main_process():
+        about = {"config": args.config, "checkpoint": args.checkpoint}
+        result = collect(model, metrics, cfg.get("protocol", "original"), **about)
+        out = Path(args.out or Path(runner.work_dir) / "test.json")
+        write_json(result, out)
+        print("\n" + table(result) + f"\n\n  written to {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""Train a config: python tools/train.py configs/quickstart.py [--work-dir DIR] [--resume [CHECKPOINT]]."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+
+from mtl.engine.command_line import add_config, friendly
+from mtl.engine.config import build_runner, read_config
+from mtl.engine.train import train
+
+
+@friendly
+def main() -> int:
+    parser = ArgumentParser(description="Train one encoder for several tasks.")
+    add_config(parser)
+    parser.add_argument("--work-dir", help="where logs, checkpoints and pictures go (work_dirs/<config>)")
+    parser.add_argument(
+        "--resume", nargs="?", const=True, default=False, help="go on from the latest checkpoint, or from this one"
+    )
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], help="found out by default")
+    args = parser.parse_args()
+    cfg = read_config(args.config, args.cfg_options)
+    runner = build_runner(cfg, args.work_dir, args.resume, args.launcher)
+    train(runner)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
