@@ -84,8 +84,16 @@ class AtomicCheckpoint(Hook):
             # validation comes after the epoch was counted
             self._save(runner, "best", epoch=runner.epoch, iteration=runner.iter)
 
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Leave out the log's smoothing buffers: without these objects the file holds tensors and plain values."""
+        checkpoint.pop("message_hub")
+        checkpoint["best_score"] = runner.message_hub.runtime_info.get("best_score")
+
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """MMEngine loads loosely; a checkpoint of another model is an error here."""
+        if checkpoint.get("best_score") is not None:
+            runner.message_hub.update_info("best_score", checkpoint["best_score"])
+        checkpoint.setdefault("message_hub", runner.message_hub.state_dict())
         own = model_of(runner).state_dict()
         load_matching(model_of(runner), checkpoint.get("state_dict", {}), own, "the checkpoint")
 

@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 
 from mtl.engine.distributed import launch
 from mtl.engine.plugins import register_all
-from mtl.registry import choices
+from mtl.registry import DATASETS, TRANSFORMS, choices
 
 OWN_KEYS = {
     "encoder": "config of the encoder",
@@ -26,6 +26,7 @@ OWN_KEYS = {
     "decoder": "config of every task's decoder",
     "tasks": "task name to its config",
     "model": "further arguments of MultiTaskModel",
+    "data_root": "folder of the data set, for data sets whose config names none",
     "protocol": "'original' or 'resized': the resolution that metrics are computed at",
     "single_task": "single-task scores that Δm is relative to",
     "custom_imports": "modules that register further parts",
@@ -55,6 +56,8 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         cfg = Config.fromfile(str(path), import_custom_modules=False)
     except SyntaxError as error:
         raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from error
+    # plain values, classes as their import paths, without the names that the file imported
+    cfg = Config(cfg.to_dict(), filename=str(path))
     _check_keys(cfg, f"config {path.name}")
     if options:
         _check_keys({key.partition(".")[0]: None for key in options}, "--cfg-options")
@@ -112,6 +115,7 @@ def _assemble(cfg: Config, train: bool) -> Config:
         if loader is None:
             continue
         loader.dataset["tasks"] = data_tasks
+        _fill_dataset(loader.dataset, full)
         loader.setdefault("sampler", {"type": "EpochSampler", "shuffle": part == "train"})
         loader.setdefault("persistent_workers", bool(loader.get("num_workers")))
     protocol = full.get("protocol", "original")
@@ -139,6 +143,19 @@ def _assemble(cfg: Config, train: bool) -> Config:
     removed = {name: None for name, hook in hooks.items() if hook is None and name in _MMENGINE_HOOKS}
     full.default_hooks.update({**removed, **({} if "checkpoint" in full.default_hooks else {"checkpoint": None})})
     return full
+
+
+def _fill_dataset(dataset: ConfigDict, full: Config) -> None:
+    """What a data set and its transforms share with the rest: the encoder's size, the data root, the run's seed."""
+    size = full.encoder.get("size")
+    shared = {"size": size, "root": full.get("data_root"), "seed": (full.get("randomness") or {}).get("seed", 0)}
+    for registry, part in [(DATASETS, dataset), *((TRANSFORMS, step) for step in dataset.get("pipeline", ()))]:
+        kind = part.get("type")
+        target = registry.get(kind) if isinstance(kind, str) else kind
+        accepted = inspect.signature(target).parameters if target else {}
+        for name, value in shared.items():
+            if name in accepted and value is not None:
+                part.setdefault(name, value)
 
 
 _MMENGINE_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")

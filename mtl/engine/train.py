@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +11,34 @@ from mmengine.runner import Runner
 
 from mtl.engine.checkpoints import model_of
 from mtl.engine.results import collect, table, write_json
+from mtl.evaluation.delta_m import REFERENCE
 
 
 def train(runner: Runner) -> dict[str, Any]:
     """Run the training; its last validation becomes ``result.json`` and the table that is printed."""
     runner.train()
-    metrics = {
-        key: value
-        for key, value in runner.message_hub.runtime_info.get("last_metrics", {}).items()
-    }
+    metrics = dict(runner.message_hub.runtime_info.get("last_metrics", {}))
     model = model_of(runner)
     result = collect(model, metrics, runner.cfg.get("protocol", "original"), config=str(runner.cfg.filename))
     if is_main_process():
         folder = Path(runner.work_dir)
         write_json(result, folder / "result.json")
         print("\n" + table(result))
-        print(closing(folder, runner.cfg.get("stored_results"), result))
+        print(closing(folder, stored_rows(runner.cfg.get("stored_results")), result))
     return result
 
 
-def closing(folder: Path, stored: dict[str, Any] | None, result: dict[str, Any]) -> str:
+def stored_rows(name: str | None) -> list[dict[str, Any]]:
+    """Results that ship with the package under ``name``, one per method."""
+    if name is None:
+        return []
+    path = REFERENCE / f"{name}.json"
+    if not path.is_file():
+        raise ValueError(f"no stored results {name!r} ship with the package")
+    return json.loads(path.read_text("utf-8"))["rows"]
+
+
+def closing(folder: Path, stored: list[dict[str, Any]], result: dict[str, Any]) -> str:
     """Where everything is, and stored results of other methods beside this one's."""
     lines: list[str] = []
     if stored:
@@ -46,11 +55,11 @@ def closing(folder: Path, stored: dict[str, Any] | None, result: dict[str, Any])
     return "\n".join(lines)
 
 
-def beside(stored: dict[str, Any], result: dict[str, Any]) -> str:
+def beside(stored: list[dict[str, Any]], result: dict[str, Any]) -> str:
     """A table with a row per method: trained share of the encoder and each task's main metric."""
-    rows = [*stored["rows"], {"method": result["method"] + " (this run)", **result}]
+    rows = [*stored, {**result, "method": f"{result['method']} (this run)"}]
     tasks = list(result["main"])
-    lines = [f"  {stored['title']}", f"  {'method':<28}{'encoder':>10}" + "".join(f"{t:>13}" for t in tasks) + f"{'Δm':>9}"]
+    lines = ["  beside stored results of the same schedule", f"  {'method':<28}{'encoder':>10}" + "".join(f"{t:>13}" for t in tasks) + f"{'Δm':>9}"]
     for row in rows:
         share = 100 * row["parameters"]["encoder"] / row["parameters"]["base"]
         cells = "".join(f"{row['main'][task]:>13.2f}" for task in tasks)

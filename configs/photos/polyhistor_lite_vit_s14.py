@@ -1,0 +1,16 @@
+"""Polyhistor-Lite on a frozen DINOv2 ViT-S/14, photographs with partial labels, 224 x 224.
+
+    python tools/train.py configs/photos/polyhistor_lite_vit_s14.py --cfg-options data_root=DATA
+
+Another method: ``method.type=DecodersOnly``. Local weights: ``encoder.weights=FILE.safetensors``.
+"""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.datasets.photos import *
+    from .._base_.encoders.vit_s14 import *
+    from .._base_.schedules.short import *
+
+encoder.update(size=(224, 224))
+method = dict(type="PolyhistorLite")

@@ -1,0 +1,39 @@
+"""Pretrain the quickstart's encoder: the kind and the texture of loose solids, 64,000 pictures seen once.
+
+    python tools/pretrain_quickstart.py
+
+About 25 minutes on 2 cores.
+"""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.encoders.swin_nano import *
+
+encoder.update(weights=None)
+method = dict(type="MultiTaskFull")
+decoder = dict(type="AllMLP", channels=64)
+tasks = dict(
+    solid=dict(type="SemanticSegmentation", classes=["stage", "ellipsoid", "frustum", "box"]),
+    pattern=dict(
+        type="SemanticSegmentation",
+        classes=["plain", "stripes", "checker", "tiles", "planks", "windows", "gradient", "marble"],
+    ),
+)
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=1,
+    dataset=dict(type="Blocks", length=64000, pipeline=[dict(type="RandomAugment")]),
+)
+val_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(type="Blocks", length=200, seed=1))
+optim_wrapper = dict(
+    type="TaskwiseOptimWrapper",
+    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05),
+    clip_grad=dict(max_norm=5.0),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=200),
+    dict(type="CosineAnnealingLR", eta_min=1e-5, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
+]
+train_cfg = dict(by_epoch=True, max_epochs=1, val_interval=1)
+default_hooks = dict(logger=dict(interval=100))

@@ -1,0 +1,116 @@
+"""Loose solids with exact labels: what the quickstart's encoder is pretrained on, and none of its tasks.
+
+No people and no objects: balls, boxes, cylinders and cones of any shape, direction and texture, lying on and floating
+above the stages of `Scenes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mtl.datasets.base import MultiTaskDataset, Transform
+from mtl.datasets.scenes import sensor_noise
+from mtl.datasets.studio.cast import Cast
+from mtl.datasets.studio.materials import PATTERNS, Material, pick, shade_of, tint
+from mtl.datasets.studio.raster import rasterise
+from mtl.datasets.studio.scene import BACKGROUND, Camera, Light, Scene
+from mtl.datasets.studio.sets import room, street
+from mtl.datasets.studio.shading import shade
+from mtl.datasets.studio.solids import BOX, ELLIPSOID, FRUSTUM, frames, join, oriented
+from mtl.datasets.studio.view import View
+from mtl.registry import DATASETS, choices
+from mtl.structures import VOID, TargetKind
+from mtl.tasks.base import Task
+from mtl.transforms.sample import Sample
+
+SOLID_CLASSES = ("stage", "ellipsoid", "frustum", "box")
+PATTERN_CLASSES = PATTERNS
+TARGETS = {"solid": TargetKind.CLASSES, "pattern": TargetKind.CLASSES}
+
+
+def scatter(rng: np.random.Generator) -> Scene:
+    """A room or a street with 5 to 14 solids."""
+    focal, height, near = rng.uniform([0.85, 0.8, 1.0], [1.2, 1.6, 2.0]).tolist()
+    cast = Cast()
+    for _ in range(int(rng.integers(5, 15))):
+        half = rng.uniform(0.06, 0.42) * rng.uniform(0.35, 1.0, 3)
+        turn = frames(rng.standard_normal((1, 3)))
+        solid = oriented(pick(rng, [ELLIPSOID, FRUSTUM, BOX]), [0.0, 0.0, 0.0], turn, half)
+        solid.table[:, 13] = rng.uniform(0.0, 1.0)  # the taper of frustums, up to a cone
+        depth = rng.uniform(1.2, 4.5)
+        reach = float(np.abs(turn[0, :, 1] * half).sum())
+        at = [rng.uniform(-0.5, 0.5) * depth / focal, reach + rng.uniform(0, 1.3) * (rng.random() < 0.6), -depth]
+        cast.add((solid, [_material(rng, float(half.mean()))]), BACKGROUND, at, 0.0)
+    loose = sum(len(solids) for solids in cast.solids)
+    planes, surfaces = (room if rng.random() < 0.65 else street)(cast, rng)
+    solids = join(cast.solids)
+    turn_, rise = rng.uniform([-1.8, 0.6], [1.8, 1.25])
+    sun = np.array([np.cos(rise) * np.sin(turn_), np.sin(rise), np.cos(rise) * np.cos(turn_)])
+    return Scene(
+        solids,
+        # the label is the kind of solid; what belongs to the stage is none
+        np.where(np.arange(len(solids)) < loose, 1 + solids.kind, 0),
+        np.zeros(len(solids), bool),
+        planes,
+        (*surfaces, *cast.materials),
+        Camera.above(height, np.arctan(height / near) - np.arctan(0.5 / focal), focal),
+        Light(sun),
+    )
+
+
+def _material(rng: np.random.Generator, size: float) -> Material:
+    base = tint(rng, (0.0, 0.8), (0.2, 0.95))
+    accent = shade_of(rng, base, 0.6) if rng.random() < 0.5 else tint(rng, (0.0, 0.8), (0.2, 0.95))
+    axis = tuple(np.eye(3)[rng.integers(3)].tolist())
+    return Material(base, accent, pick(rng, PATTERNS), size * rng.uniform(0.5, 1.6), axis, gloss=rng.uniform(0, 0.5))
+
+
+@DATASETS.register_module()
+class Blocks(MultiTaskDataset):
+    """Loose solids, rendered when they are loaded.
+
+    Serves the tasks ``solid`` (`SOLID_CLASSES`) and ``pattern`` (`PATTERN_CLASSES`, the texture of every surface); the
+    sky is void.
+
+    Args:
+        tasks: any of these.
+        length: number of images.
+        size: (H, W) pixels.
+        pipeline: the transforms.
+        seed: of the solids and of the transforms' random numbers.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Mapping[str, Any] | Task],
+        length: int,
+        size: Sequence[int] = (128, 128),
+        pipeline: Sequence[Mapping[str, Any] | Transform] = (),
+        seed: int = 0,
+    ) -> None:
+        unknown = sorted(set(tasks) - set(TARGETS))
+        if unknown:
+            raise ValueError(f"Blocks has no labels for the task {unknown[0]!r}; {choices(TARGETS, unknown[0])}")
+        super().__init__(tasks, pipeline, seed)
+        self.length = length
+        self.size = (int(size[0]), int(size[1]))
+
+    def __len__(self) -> int:
+        return self.length
+
+    def load(self, index: int) -> Sample:
+        rng = np.random.default_rng((self.seed, index, 1, 0))
+        scene = scatter(rng)
+        view = View(self.size, scene.camera.position, scene.camera.rotation, scene.camera.focal * min(self.size))
+        raster, surfaces = rasterise(scene, view)
+        image, _ = shade(scene, view, raster, surfaces)
+        pattern = np.array([PATTERNS.index(material.pattern) for material in scene.materials])
+        labels = {
+            "solid": np.where(surfaces.solid >= 0, scene.label[surfaces.solid], 0),
+            "pattern": pattern[surfaces.material],
+        }
+        targets = {name: np.append(VOID, labels[name]).astype(np.uint8)[raster.ids] for name in self.tasks}
+        return Sample(f"{index:06d}", sensor_noise(image, rng), targets, {name: TARGETS[name] for name in self.tasks})

@@ -1,0 +1,86 @@
+"""Synthetic scenes with exact labels: a data set that needs no download."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mtl.datasets.base import MultiTaskDataset, Transform
+from mtl.datasets.render import PART_CLASSES, SCENE_CLASSES, TARGETS, compose, render
+from mtl.registry import DATASETS, choices
+from mtl.tasks.base import Task
+from mtl.transforms.sample import Sample
+
+_SPLITS = ("train", "val")
+_CLASSES = {"semseg": len(SCENE_CLASSES), "human_parts": len(PART_CLASSES)}
+
+
+@DATASETS.register_module()
+class Scenes(MultiTaskDataset):
+    """People and objects in rooms and streets, rendered when they are loaded (`mtl.datasets.render`).
+
+    Serves the tasks named ``semseg`` (9 classes, `SCENE_CLASSES`), ``human_parts`` (7, `PART_CLASSES`; absent where no
+    person is seen), ``saliency`` (all people and the object nearest to the camera), ``normals`` and ``depth``.
+
+    Args:
+        tasks: any of these.
+        length: number of images; the first ones stay the same whatever it is.
+        size: (H, W) pixels.
+        pipeline: the transforms.
+        seed: of the scenes and of the transforms' random numbers.
+        split: ``train`` or ``val``; they have no scene in common.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Mapping[str, Any] | Task],
+        length: int,
+        size: Sequence[int] = (128, 128),
+        pipeline: Sequence[Mapping[str, Any] | Transform] = (),
+        seed: int = 0,
+        split: str = "train",
+    ) -> None:
+        unknown = sorted(set(tasks) - set(TARGETS))
+        if unknown:
+            raise ValueError(f"Scenes has no labels for the task {unknown[0]!r}; {choices(TARGETS, unknown[0])}")
+        if split not in _SPLITS:
+            raise ValueError(f"Scenes has no split {split!r}; {choices(_SPLITS, split)}")
+        if length < 1 or len(size) != 2 or min(size) < 1:
+            raise ValueError(f"Scenes needs a positive length and size (H, W); got length {length}, size {size}")
+        super().__init__(tasks, pipeline, seed)
+        for name, task in self.tasks.items():
+            _check(name, task)
+        self.length = length
+        self.size = (int(size[0]), int(size[1]))
+        self.split = split
+
+    def __len__(self) -> int:
+        return self.length
+
+    def describe(self, index: int) -> str:
+        return f"scene {self.split}-{index:06d}"
+
+    def load(self, index: int) -> Sample:
+        # the last number keeps the splits apart, and both from the generators of the transforms
+        rng = np.random.default_rng((self.seed, index, 0, 1 + _SPLITS.index(self.split)))
+        image, targets = render(compose(rng), self.size)
+        targets = {name: targets[name] for name in self.tasks if name in targets}
+        kinds = {name: TARGETS[name] for name in self.tasks}
+        return Sample(f"{self.split}-{index:06d}", sensor_noise(image, rng), targets, kinds)
+
+
+def sensor_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A uint8 image with noise of up to 2 to 6 grey levels."""
+    amplitude = int(rng.integers(2, 7))
+    noise = rng.integers(-amplitude, amplitude, image.shape, np.int8, endpoint=True)
+    return np.clip(image + noise.astype(np.int16), 0, 255).astype(np.uint8)
+
+
+def _check(name: str, task: Task) -> None:
+    """Raise `ValueError` where a task cannot learn from the labels of its name."""
+    if task.kind is not TARGETS[name]:
+        raise ValueError(f"Scenes renders {name!r} as {TARGETS[name].value}; the task takes {task.kind.value}")
+    if name in _CLASSES and task.out_channels != _CLASSES[name]:
+        raise ValueError(f"Scenes has {_CLASSES[name]} classes for {name!r}; the task has {task.out_channels}")
