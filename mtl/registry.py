@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine import registry as mmengine_registry
@@ -39,17 +39,31 @@ def check_arguments(target: Any, arguments: Iterable[str], owner: str) -> None:
         raise ValueError(f"{owner} needs the argument {missing[0]!r}")
 
 
-def _build(cfg: dict, registry: Registry, default_args: dict | None = None) -> Any:
-    """`build_from_cfg` with the type and the arguments checked first."""
-    args = dict(default_args or {}, **cfg)
+def check_part(cfg: Mapping[str, Any], registry: Registry, given: Iterable[str] = ()) -> None:
+    """Raise `ValueError` unless ``cfg`` names a known type of ``registry`` with arguments that it takes.
+
+    ``given`` names the arguments that the builder adds.
+    """
+    args = {key: value for key, value in cfg.items() if key != "_scope_"}
     if "type" not in args:
-        raise ValueError(f"a {registry.name} config needs a 'type'; {choices(registry.module_dict)}")
+        raise ValueError(f"a {registry.name} config needs a 'type'; {choices(_names(registry))}")
     kind = args.pop("type")
-    args.pop("_scope_", None)
     target = registry.get(kind) if isinstance(kind, str) else kind
     if target is None:
-        raise ValueError(f"unknown {registry.name} {kind!r}; {choices(registry.module_dict, kind)}")
-    check_arguments(target, args, f"{registry.name} {kind if isinstance(kind, str) else target.__name__}")
+        raise ValueError(f"unknown {registry.name} {kind!r}; {choices(_names(registry), kind)}")
+    owner = f"{registry.name} {kind if isinstance(kind, str) else target.__name__}"
+    check_arguments(target, [*args, *given], owner)
+
+
+def _names(registry: Registry) -> set[str]:
+    """The types that a config may name: the registry's own, and MMEngine's that it extends."""
+    parent = registry.parent.module_dict if registry.parent is not None else {}
+    return {*registry.module_dict, *parent}
+
+
+def _build(cfg: dict, registry: Registry, default_args: dict | None = None) -> Any:
+    """`build_from_cfg` with the type and the arguments checked first."""
+    check_part({**(default_args or {}), **cfg}, registry)
     return build_from_cfg(cfg, registry, default_args)
 
 
@@ -70,3 +84,11 @@ METRICS = _child("metric", mmengine_registry.METRICS)
 HOOKS = _child("hook", mmengine_registry.HOOKS)
 OPTIM_WRAPPERS = _child("optim wrapper", mmengine_registry.OPTIM_WRAPPERS)
 MODEL_WRAPPERS = _child("model wrapper", mmengine_registry.MODEL_WRAPPERS)
+
+for _name in (
+    "OPTIMIZERS OPTIM_WRAPPER_CONSTRUCTORS PARAM_SCHEDULERS LOOPS RUNNERS EVALUATOR VISUALIZERS VISBACKENDS "
+    "LOG_PROCESSORS FUNCTIONS INFERENCERS STRATEGIES RUNNER_CONSTRUCTORS WEIGHT_INITIALIZERS TASK_UTILS"
+).split():
+    # nothing of ours: the scope must exist in each, or MMEngine warns at every look-up
+    _parent = getattr(mmengine_registry, _name)
+    Registry(_parent.name, parent=_parent, scope="mtl")

@@ -107,12 +107,11 @@ def _create(name: str, size: tuple[int, int], pretrained: bool, options: dict[st
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('_')[0]}*")[:8]
         raise ValueError(f"timm has no model {name!r}; near: {', '.join(near) or 'see timm.list_models()'}")
-    family = timm.model_entrypoint(name)
-    del family
     arguments = {**_size_arguments(name, size), **options}
     try:
         return timm.create_model(name, pretrained=pretrained, **arguments)
     except TypeError as error:
+        family_of(timm.create_model(name))  # a family without sites is the likelier mistake
         raise ValueError(f"encoder {name}: {error}") from error
 
 

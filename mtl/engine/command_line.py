@@ -51,5 +51,9 @@ def friendly(main: Callable[[], int | None]) -> Callable[[], int]:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = str(error)
+    if text.startswith("Caught ") and "Original Traceback" in text:
+        # torch wraps what a loader process raised into a traceback; its last paragraph is the message
+        text = text.rstrip().rpartition(f"\n{type(error).__name__}: ")[2]
+    text = " ".join(text.split())
     return text or type(error).__name__

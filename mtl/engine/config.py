@@ -18,7 +18,8 @@ from mmengine.runner import Runner
 
 from mtl.engine.distributed import launch
 from mtl.engine.plugins import register_all
-from mtl.registry import DATASETS, TRANSFORMS, choices
+from mtl.engine.runner import MultiTaskRunner
+from mtl.registry import DATA_SAMPLERS, DATASETS, HOOKS, TRANSFORMS, check_part, choices
 
 OWN_KEYS = {
     "encoder": "config of the encoder",
@@ -56,8 +57,9 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         cfg = Config.fromfile(str(path), import_custom_modules=False)
     except SyntaxError as error:
         raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from error
-    # plain values, classes as their import paths, without the names that the file imported
-    cfg = Config(cfg.to_dict(), filename=str(path))
+    # plain values, classes as their import paths, without what the file imported and its variables (_name)
+    keys = {key: value for key, value in cfg.to_dict().items() if not key.startswith("_")}
+    cfg = Config(keys, filename=str(path))
     _check_keys(cfg, f"config {path.name}")
     if options:
         _check_keys({key.partition(".")[0]: None for key in options}, "--cfg-options")
@@ -96,7 +98,7 @@ def build_runner(
             full.load_from = _existing(resume)
     if full.launcher != "none":
         full.model_wrapper_cfg = {"type": "TaskwiseDistributed"}
-    return Runner.from_cfg(full)
+    return MultiTaskRunner.from_cfg(full)
 
 
 def _assemble(cfg: Config, train: bool) -> Config:
@@ -105,7 +107,7 @@ def _assemble(cfg: Config, train: bool) -> Config:
     full.default_scope = "mtl"
     tasks = full.tasks
     own = {key: full.get(key) for key in ("encoder", "method", "decoder", "tasks") if full.get(key) is not None}
-    full["build"] = _plain(own)
+    full["build"], full["source"] = _plain(own), _plain(cfg.to_dict())
     full.model = {"type": "MultiTaskModel", **own, **(full.get("model") or {})}
     data_tasks = {name: {k: v for k, v in task.items() if k != "decoder"} for name, task in tasks.items()}
     if full.get("test_dataloader") is None and full.get("val_dataloader") is not None:
@@ -117,6 +119,7 @@ def _assemble(cfg: Config, train: bool) -> Config:
         loader.dataset["tasks"] = data_tasks
         _fill_dataset(loader.dataset, full)
         loader.setdefault("sampler", {"type": "EpochSampler", "shuffle": part == "train"})
+        check_part(loader.sampler, DATA_SAMPLERS, ["dataset"])
         loader.setdefault("persistent_workers", bool(loader.get("num_workers")))
     protocol = full.get("protocol", "original")
     for part in ("val", "test"):
@@ -139,6 +142,9 @@ def _assemble(cfg: Config, train: bool) -> Config:
         if not train and name not in hooks:
             continue
         hooks[name] = hook if hook is None or "type" in hook else {**hooks.get(name, {}), **hook}
+    for hook in [*hooks.values(), *(full.get("custom_hooks") or ())]:
+        if isinstance(hook, Mapping):
+            check_part(hook, HOOKS)
     full.default_hooks = {name: hook for name, hook in hooks.items() if hook is not None}
     removed = {name: None for name, hook in hooks.items() if hook is None and name in _MMENGINE_HOOKS}
     full.default_hooks.update({**removed, **({} if "checkpoint" in full.default_hooks else {"checkpoint": None})})
@@ -156,6 +162,7 @@ def _fill_dataset(dataset: ConfigDict, full: Config) -> None:
         for name, value in shared.items():
             if name in accepted and value is not None:
                 part.setdefault(name, value)
+        check_part(part, registry)
 
 
 _MMENGINE_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")

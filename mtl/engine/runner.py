@@ -1,0 +1,37 @@
+"""MMEngine's runner with a readable console and a config dump that can be run again."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import master_only
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+FILE_ONLY = ("System environment:", "Hooks will be executed", "Config:\n", "SyncBatchNorm", "will be deprecated")
+"""Marks of records that belong in the log file and drown the rest on a console."""
+
+
+class MultiTaskRunner(Runner):
+    """The runner of `mtl.engine.config.build_runner`; its config's ``source`` is the config as the user wrote it."""
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.addFilter(_for_the_console)
+        return logger
+
+    @master_only
+    def dump_config(self) -> None:
+        """Write ``config.py`` to the work dir, never over another file's text: it may be the config itself."""
+        path = Path(self.work_dir) / "config.py"
+        if not path.exists():
+            Config(self.cfg["source"]).dump(str(path))
+
+
+def _for_the_console(record: logging.LogRecord) -> bool:
+    return not any(mark in record.getMessage() for mark in FILE_ONLY)

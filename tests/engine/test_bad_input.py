@@ -1,0 +1,185 @@
+"""A mistake in the input is one clear line on stderr, a non-zero exit, and nothing lost."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import run_tool, write_config
+
+
+def error_of(capsys, tool: str, *arguments, status: int = 2) -> str:
+    """The one line that the tool ends with."""
+    assert run_tool(tool, *arguments) == status
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+CONFIGS = {
+    "method": ("method = dict(type='PolyhistorLight')", ["unknown method", "did you mean 'PolyhistorLite'", "Hyperformer"]),
+    "task": ("tasks['semseg'] = dict(type='Semseg')", ["unknown task 'Semseg'", "SemanticSegmentation"]),
+    "site": ("method = dict(type='Hyperformer', sites='mpl')", ["no site", "'mpl'", "mlp", "attn"]),
+    "path": ("method = dict(type='Hyperformer', sites='layers.9.*')", ["no site", "layers.9.*"]),
+    "outside": ("method = dict(type='Hyperformer', sites='downsample')", ["inside a transformer layer"]),
+    "argument": ("method = dict(type='PolyhistorLite', lam=2)", ["no argument 'lam'", "reduction", "embedding"]),
+    "reduction": ("method = dict(type='PolyhistorLite', reduction=64)", ["reduction", "16"]),
+    "rank": ("method = dict(type='Polyhistor', rank=99)", ["rank must lie between 1 and"]),
+    "encoder": ("encoder.update(name='swin_tiny_patch4_window7_225')", ["timm has no model", "swin_"]),
+    "family": ("encoder = dict(type='TimmEncoder', name='resnet18', size=(32, 64))", ["ResNet", "SwinTransformer"]),
+    "size": ("encoder.update(size=(30, 64))", ["multiples of 32", "(30, 64)"]),
+    "weights": ("encoder.update(weights='nowhere.pth')", ["no weights file", "nowhere.pth"]),
+    "asset": ("encoder.update(weights='mtl:nothing')", ["mtl:nothing", "valid"]),
+    "option": ("encoder['options'].update(embed_dims=3)", ["embed_dims"]),
+    "decoder": ("decoder = dict(type='AllMLP', chanels=16)", ["no argument 'chanels'", "did you mean 'channels'"]),
+    "data set": ("val_dataloader['dataset'].update(type='Scene')", ["Scene", "Scenes", "FolderDataset"]),
+    "split": ("val_dataloader['dataset'].update(split='vall')", ["'vall'", "train, val"]),
+    "transform": ("train_dataloader['dataset']['pipeline'][0].update(rotation=3)", ["'rotation'", "rotate"]),
+    "key": ("metod = dict(type='PolyhistorLite')", ["unknown key 'metod'", "did you mean 'method'"]),
+    "protocol": ("protocol = 'resize'", ["'resize'", "resized", "original"]),
+    "hook": ("default_hooks.update(checkpoint=dict(keeep=3))", ["keeep", "keep"]),
+    "single task": ("single_task = dict(semseg=50.0)", ["human_parts", "single-task"]),
+    "reference": ("single_task = 'polyhistor/swin'", ["polyhistor/swin_t"]),
+    "plug-in": ("custom_imports = dict(imports=['not_there'])", ["custom_imports", "not_there"]),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_config(case, tmp_path, capsys):
+    extra, parts = CONFIGS[case]
+    config = write_config(tmp_path, f"\n{extra}\n")
+    line = error_of(capsys, "train.py", config, "--work-dir", tmp_path / "run")
+    for part in parts:
+        assert part in line, line
+    assert not list((tmp_path / "run").glob("*.pth"))
+
+
+def test_options_of_the_command_line(tmp_path, capsys):
+    config = write_config(tmp_path)
+    assert "unknown key 'trian_cfg'" in error_of(capsys, "train.py", config, "--cfg-options", "trian_cfg.max_epochs=1")
+    assert "no config" in error_of(capsys, "train.py", tmp_path / "other.py")
+    (tmp_path / "broken.py").write_text("method = dict(\n")
+    assert "broken.py, line" in error_of(capsys, "train.py", tmp_path / "broken.py")
+
+
+PHOTOS = """
+tasks = dict(semseg=dict(type="SemanticSegmentation", classes=3), saliency=dict(type="Saliency"))
+single_task = None
+data_root = {root!r}
+_resize = [dict(type="Resize", targets=True)]
+train_dataloader.update(num_workers={workers}, dataset=dict(type="FolderDataset", split="train", pipeline=_resize))
+val_dataloader.update(num_workers={workers}, dataset=dict(type="FolderDataset", split="val", pipeline=_resize))
+"""
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Eight images with two tasks, in order."""
+    root = tmp_path / "photos"
+    for folder in ("images", "semseg", "saliency", "splits"):
+        (root / folder).mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for i in range(8):
+        Image.fromarray(draw.integers(0, 255, (40, 60, 3), np.uint8)).save(root / "images" / f"im{i}.jpg")
+        Image.fromarray(draw.integers(0, 3, (40, 60), np.uint8)).save(root / "semseg" / f"im{i}.png")
+        Image.fromarray(255 * draw.integers(0, 2, (40, 60), np.uint8)).save(root / "saliency" / f"im{i}.png")
+    (root / "splits" / "train.txt").write_text("\n".join(f"im{i}" for i in range(4)))
+    (root / "splits" / "val.txt").write_text("\n".join(f"im{i}" for i in range(4, 8)))
+    return root
+
+
+def photo_config(tmp_path, root, workers=0):
+    return write_config(tmp_path, PHOTOS.format(root=str(root), workers=workers))
+
+
+def truncated(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+DATA = {
+    "root": (lambda root: shutil.rmtree(root), ["photos"]),
+    "task folder": (lambda root: shutil.rmtree(root / "semseg"), ["semseg"]),
+    "split": (lambda root: (root / "splits" / "val.txt").unlink(), ["val", "train"]),
+    "image": (lambda root: truncated(root / "images" / "im2.jpg"), ["im2.jpg"]),
+    "no image": (lambda root: (root / "images" / "im5.jpg").unlink(), ["im5"]),
+    "empty image": (lambda root: (root / "images" / "im1.jpg").write_bytes(b""), ["im1.jpg"]),
+    "truncated label": (lambda root: truncated(root / "semseg" / "im3.png"), ["im3.png"]),
+    "label size": (
+        lambda root: Image.fromarray(np.zeros((20, 30), np.uint8)).save(root / "semseg" / "im3.png"),
+        ["im3.png", "20", "40"],
+    ),
+    "class id": (
+        lambda root: Image.fromarray(np.full((40, 60), 7, np.uint8)).save(root / "semseg" / "im0.png"),
+        ["im0.png", "7", "255"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DATA)
+def test_data(case, tmp_path, photos, capsys):
+    damage, parts = DATA[case]
+    damage(photos)
+    line = error_of(capsys, "train.py", photo_config(tmp_path, photos), "--work-dir", tmp_path / "run")
+    for part in parts:
+        assert part in line, line
+
+
+def test_data_in_a_loader_process(tmp_path, photos, capsys):
+    truncated(photos / "images" / "im2.jpg")
+    line = error_of(capsys, "train.py", photo_config(tmp_path, photos, 1), "--work-dir", tmp_path / "run")
+    assert "im2.jpg" in line
+    assert "Traceback" not in line
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    config = write_config(folder, "\ntrain_cfg.update(max_epochs=1)\ndefault_hooks.update(pictures=None)\n")
+    assert run_tool("train.py", config, "--work-dir", folder) == 0
+    return folder
+
+
+CHECKPOINTS = {
+    "another encoder": ("encoder['options'].update(embed_dim=24, num_heads=(1, 2, 2, 4))", "another"),
+    "another method": ("method = dict(type='Polyhistor', reduction=4)", "another encoder, method or set of tasks"),
+    "other tasks": ("tasks.pop('normals'); single_task.pop('normals')", "another"),
+}
+
+
+@pytest.mark.parametrize("case", CHECKPOINTS)
+def test_checkpoint_of_another_model(case, run, tmp_path, capsys):
+    extra, part = CHECKPOINTS[case]
+    config = write_config(tmp_path, f"\n{extra}\n")
+    before = (run / "epoch_1.pth").read_bytes()
+    assert part in error_of(capsys, "test.py", config, run / "epoch_1.pth", "--work-dir", tmp_path)
+    line = error_of(capsys, "test.py", config, run / "epoch_1.safetensors", "--work-dir", tmp_path)
+    assert ("other base weights" if case == "another encoder" else part) in line
+    line = error_of(capsys, "train.py", config, "--work-dir", tmp_path, "--resume", run / "epoch_1.pth")
+    assert part in line
+    assert (run / "epoch_1.pth").read_bytes() == before
+
+
+def test_adapter_of_other_base_weights(run, tmp_path, capsys):
+    """The same architecture with other weights: nothing but the fingerprint tells."""
+    config = write_config(tmp_path, "\nrandomness = dict(seed=1)\n")
+    line = error_of(capsys, "test.py", config, run / "epoch_1.safetensors", "--work-dir", tmp_path)
+    assert "other base weights" in line
+
+
+@pytest.mark.parametrize("name", ["epoch_1.pth", "epoch_1.safetensors"])
+def test_truncated_checkpoint(name, run, tmp_path, capsys):
+    shutil.copy(run / name, tmp_path / name)
+    truncated(tmp_path / name)
+    line = error_of(capsys, "test.py", write_config(tmp_path), tmp_path / name, "--work-dir", tmp_path)
+    assert name in line
+    assert "no checkpoint" in error_of(capsys, "test.py", write_config(tmp_path), tmp_path / "none.pth")
+
+
+def test_loss_that_is_not_finite(run, tmp_path, capsys):
+    config = write_config(tmp_path, "\ntasks['normals']['loss_weight'] = float('nan')\n")
+    line = error_of(capsys, "train.py", config, "--work-dir", tmp_path / "run", status=1)
+    assert "task 'normals'" in line
+    assert "train-00000" in line
