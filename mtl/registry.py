@@ -85,10 +85,18 @@ HOOKS = _child("hook", mmengine_registry.HOOKS)
 OPTIM_WRAPPERS = _child("optim wrapper", mmengine_registry.OPTIM_WRAPPERS)
 MODEL_WRAPPERS = _child("model wrapper", mmengine_registry.MODEL_WRAPPERS)
 
-for _name in (
-    "OPTIMIZERS OPTIM_WRAPPER_CONSTRUCTORS PARAM_SCHEDULERS LOOPS RUNNERS EVALUATOR VISUALIZERS VISBACKENDS "
-    "LOG_PROCESSORS FUNCTIONS INFERENCERS STRATEGIES RUNNER_CONSTRUCTORS WEIGHT_INITIALIZERS TASK_UTILS"
-).split():
+for _parent in (
+    mmengine_registry.OPTIMIZERS,
+    mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS,
+    mmengine_registry.PARAM_SCHEDULERS,
+    mmengine_registry.LOOPS,
+    mmengine_registry.RUNNERS,
+    mmengine_registry.EVALUATOR,
+    mmengine_registry.VISUALIZERS,
+    mmengine_registry.VISBACKENDS,
+    mmengine_registry.LOG_PROCESSORS,
+    mmengine_registry.FUNCTIONS,
+    mmengine_registry.WEIGHT_INITIALIZERS,
+):
     # nothing of ours: the scope must exist in each, or MMEngine warns at every look-up
-    _parent = getattr(mmengine_registry, _name)
     Registry(_parent.name, parent=_parent, scope="mtl")

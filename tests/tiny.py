@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-CONFIG = '''
+CONFIG = """
 encoder = dict(
     type="TimmEncoder", name="swin_tiny_patch4_window7_224", size=(32, 64), weights={weights},
     options=dict(embed_dim=16, depths=(1, 1, 2, 1), num_heads=(1, 2, 2, 4), window_size=4),
@@ -32,7 +32,7 @@ train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=2)
 randomness = dict(seed=0)
 single_task = dict(semseg=50.0, human_parts=40.0, saliency=60.0, normals=20.0)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(keep=2), pictures=dict(images=1))
-'''
+"""
 
 
 def write_config(folder: Path, extra: str = "", weights: str | None = None) -> Path:

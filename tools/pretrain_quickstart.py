@@ -11,7 +11,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from mtl.engine.checkpoints import load_state, model_of
+from mtl.engine.checkpoints import load_trained, model_of
 from mtl.engine.command_line import friendly
 from mtl.engine.config import build_runner, read_config
 
@@ -29,14 +29,15 @@ def main() -> int:
     runner = build_runner(cfg, args.work_dir, train=args.from_checkpoint is None)
     model = model_of(runner)
     if args.from_checkpoint:
-        load_state(model, Path(args.from_checkpoint))
+        load_trained(model, Path(args.from_checkpoint))
     else:
         runner.train()
     encoder = model.method.merge(model.encoder, 0)
     state = {name: value.half().contiguous() for name, value in encoder.state_dict().items()}
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     save_file(state, args.out)
-    print(f"{args.out}: {sum(v.numel() for v in state.values()):,} parameters, {Path(args.out).stat().st_size / 1e6:.1f} MB")
+    size = Path(args.out).stat().st_size
+    print(f"{args.out}: {sum(v.numel() for v in state.values()):,} parameters, {size / 1e6:.1f} MB")
     return 0
 
 

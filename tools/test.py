@@ -8,8 +8,7 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 
-from mtl.engine.adapter_file import load_adapter
-from mtl.engine.checkpoints import load_state, model_of
+from mtl.engine.checkpoints import load_trained, model_of
 from mtl.engine.command_line import add_config, friendly
 from mtl.engine.config import build_runner, read_config
 from mtl.engine.results import collect, table, write_json
@@ -30,7 +29,7 @@ def main() -> int:
     cfg = read_config(args.config, args.cfg_options)
     runner = build_runner(cfg, args.work_dir, launcher=args.launcher, train=False)
     model = model_of(runner)
-    (load_adapter if checkpoint.suffix == ".safetensors" else load_state)(model, checkpoint)
+    load_trained(model, checkpoint)
     metrics = runner.test()
     if is_main_process():
         about = {"config": args.config, "checkpoint": args.checkpoint}

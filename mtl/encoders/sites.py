@@ -124,15 +124,18 @@ def find_sites(model: nn.Module) -> list[Site]:
     """All sites of a timm model, in the order of its modules."""
     family = family_of(model)
     modules = dict(model.named_modules())
-    tables = {n: n.rpartition(".")[0] for n, _ in model.named_parameters() if n.endswith("relative_position_bias_table")}
+    tables = {
+        n: n.rpartition(".")[0] for n, _ in model.named_parameters() if n.endswith("relative_position_bias_table")
+    }
     paths: list[str] = []
     for path in modules:
         paths.append(path)
         paths += [table for table, owner in tables.items() if owner == path]
-    sites, layers = [], {}
+    sites: list[Site] = []
+    layers: dict[tuple[int, str], int] = {}
     for path in paths:
         match, kind = _match(path, family)
-        if match is None or kind is None:
+        if match is None or kind is None or isinstance(modules.get(path), nn.Identity):
             continue
         groups = match.groupdict()
         stage = int(groups.get("stage") or int(groups.get("stage1") or 1) - 1)

@@ -32,6 +32,8 @@ class TimmEncoder(nn.Module):
         frozen_eval: keep the frozen part in eval mode (no drop-path, no dropout) while training.
     """
 
+    model: Any  # timm's models have no common type
+
     def __init__(
         self,
         name: str,
@@ -91,7 +93,7 @@ class TimmEncoder(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """``(B, 3, H, W)``, normalised, to four maps ``(B, C_i, ceil(H/s_i), ceil(W/s_i))``."""
         maps = self.model.forward_intermediates(images, indices=self.taps, output_fmt="NCHW", intermediates_only=True)
-        return to_pyramid(maps, tuple(images.shape[-2:])) if self.plain else maps
+        return to_pyramid(maps, (images.shape[-2], images.shape[-1])) if self.plain else maps
 
     def empty_maps(self, images: Tensor) -> list[Tensor]:
         """The maps of no image, of the sizes that ``images`` would give: what a process without labels decodes."""

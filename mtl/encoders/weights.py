@@ -32,7 +32,9 @@ def locate(weights: str) -> Path:
         return path
     path = Path(weights).expanduser()
     if not path.is_file():
-        raise ValueError(f"no weights file {str(path)!r}; give a .safetensors or .pth file, True (hub) or None (random)")
+        raise ValueError(
+            f"no weights file {str(path)!r}; give a .safetensors or .pth file, True (hub) or None (random)"
+        )
     return path
 
 
@@ -74,7 +76,9 @@ def load_into(model: nn.Module, path: Path) -> None:
         if missing:
             parts.append(f"missing {_some(missing)}")
         if shaped:
-            parts.append("mis-shaped " + _some([f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}" for k in shaped]))
+            parts.append(
+                "mis-shaped " + _some([f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}" for k in shaped])
+            )
         if unexpected:
             parts.append(f"unexpected {_some(unexpected)}")
         raise ValueError(f"the weights in {str(path)!r} are not of this encoder: {'; '.join(parts)}")

@@ -11,7 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mtl.encoders.weights import read_state_dict
-from mtl.engine.adapter_file import load_matching, replacing, save_adapter
+from mtl.engine.adapter_file import load_adapter, load_matching, replacing, save_adapter
 from mtl.models.multitask import MultiTaskModel
 from mtl.registry import HOOKS, choices
 
@@ -21,8 +21,14 @@ def model_of(runner: Runner) -> MultiTaskModel:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
-def load_state(model: MultiTaskModel, path: Path) -> None:
-    """Load a full checkpoint's weights into the model that it is of; nothing but tensors is unpickled."""
+def load_trained(model: MultiTaskModel, path: Path) -> None:
+    """Load an adapter file (``.safetensors``) or a full checkpoint's weights into the model that it is of.
+
+    Nothing but tensors and plain values is unpickled; `ValueError` where the file is of another model.
+    """
+    if path.suffix == ".safetensors":
+        load_adapter(model, path)
+        return
     state = read_state_dict(path)
     load_matching(model, state, model.state_dict(), str(path))
 

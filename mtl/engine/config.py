@@ -169,7 +169,11 @@ _MMENGINE_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_sch
 
 
 def _check_keys(keys: Mapping[str, Any], where: str) -> None:
-    known = {*OWN_KEYS, *inspect.signature(Runner.__init__).parameters, "work_dir"} - {"self", "cfg", "data_preprocessor"}
+    known = {*OWN_KEYS, *inspect.signature(Runner.__init__).parameters, "work_dir"} - {
+        "self",
+        "cfg",
+        "data_preprocessor",
+    }
     for key in keys:
         if key not in known:
             raise ValueError(f"{where}: unknown key {key!r}; {choices(known, key)}")

@@ -32,6 +32,8 @@ class TaskwiseDistributed(nn.Module):
     parameters start equal, batch norms see the global batch, and `TaskwiseOptimWrapper.finish` sums the gradients.
     """
 
+    module: Any  # MultiTaskModel, which this room does not import
+
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         for tensor in [*module.parameters(), *module.buffers()]:
@@ -88,7 +90,9 @@ class GlooBatchNorm(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
         self.num_batches_tracked += 1
         momentum = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
         self.running_mean.lerp_(mean, momentum)

@@ -46,7 +46,7 @@ def comparison(
             draw.rectangle((x, y, x + W, y + H), fill=(235, 235, 235))
             draw.text((x + 8, y + H // 2), note, fill=(120, 120, 120), font=font)
             return
-        small = H * W < panel.shape[0] * panel.shape[1]
+        small = panel.shape[0] * panel.shape[1] > H * W
         resized = cv2.resize(panel, (W, H), interpolation=cv2.INTER_AREA if small else cv2.INTER_NEAREST)
         sheet.paste(Image.fromarray(resized), (x, y))
 

@@ -44,7 +44,9 @@ def closing(folder: Path, stored: list[dict[str, Any]], result: dict[str, Any]) 
     if stored:
         lines += ["", beside(stored, result)]
     best = folder / "best.safetensors"
-    adapter = best if best.is_file() else max(folder.glob("*_*.safetensors"), default=None, key=lambda p: p.stat().st_mtime)
+    adapter = (
+        best if best.is_file() else max(folder.glob("*_*.safetensors"), default=None, key=lambda p: p.stat().st_mtime)
+    )
     lines.append("")
     if adapter is not None:
         lines.append(f"  adapter file  {adapter} ({adapter.stat().st_size / 1e6:.1f} MB)")
@@ -59,7 +61,10 @@ def beside(stored: list[dict[str, Any]], result: dict[str, Any]) -> str:
     """A table with a row per method: trained share of the encoder and each task's main metric."""
     rows = [*stored, {**result, "method": f"{result['method']} (this run)"}]
     tasks = list(result["main"])
-    lines = ["  beside stored results of the same schedule", f"  {'method':<28}{'encoder':>10}" + "".join(f"{t:>13}" for t in tasks) + f"{'Δm':>9}"]
+    lines = [
+        "  beside stored results of the same schedule",
+        f"  {'method':<28}{'encoder':>10}" + "".join(f"{t:>13}" for t in tasks) + f"{'Δm':>9}",
+    ]
     for row in rows:
         share = 100 * row["parameters"]["encoder"] / row["parameters"]["base"]
         cells = "".join(f"{row['main'][task]:>13.2f}" for task in tasks)

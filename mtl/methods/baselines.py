@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class PerTask(nn.Module):
     def forward_intermediates(self, x: Tensor, **options: Any) -> list[Tensor]:
         tasks = self.context.tasks
         maps = [
-            self.models[task].forward_intermediates(part, **options)
+            cast(Any, self.models[task]).forward_intermediates(part, **options)
             for task, part in zip(tasks, x.chunk(len(tasks)), strict=True)
         ]
         return [torch.cat(scale) for scale in zip(*maps, strict=True)] if len(tasks) > 1 else maps[0]

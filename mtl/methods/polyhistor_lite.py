@@ -24,6 +24,7 @@ of the size of one template's. `literal=True` is equations 5 and 6 to the letter
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -141,7 +142,8 @@ class PolyhistorLite(Method):
         return generators + (num_tasks + sum(scales)) * EMBEDDING + 2 * cubes
 
     def _kernels(self, layer: int) -> dict[str, Tensor]:
-        return {name: self.kernels["both" if self.literal else name][layer] for name in ("down", "up")}
+        lists = {name: self.kernels["both" if self.literal else name] for name in ("down", "up")}
+        return {name: cast(nn.ParameterList, kernels)[layer] for name, kernels in lists.items()}
 
     def _sites(self, encoder: TimmEncoder) -> tuple[list[Site], list[int]]:
         """The sites and the scale s(l) of each; widths must be multiples of the first stage's."""
@@ -149,7 +151,9 @@ class PolyhistorLite(Method):
         first = sites[0].dim
         ragged = [site.dim for site in sites if site.dim % first]
         if ragged:
-            raise ValueError(f"Polyhistor-Lite needs widths that are multiples of the first stage's {first}: {ragged[0]}")
+            raise ValueError(
+                f"Polyhistor-Lite needs widths that are multiples of the first stage's {first}: {ragged[0]}"
+            )
         return sites, [site.dim // first for site in sites]
 
     def _size(self, sites: Sequence[Site]) -> tuple[int, int, int]:

@@ -209,14 +209,14 @@ class MultiTaskModel(BaseModel):
             for row, sample in enumerate(samples):
                 target = sample.target(task)
                 size = sample.ori_shape if target is None else target.shape[:2]
-                own = self._crop(logits[row : row + 1], tuple(inputs.shape[-2:]), sample.img_shape)
+                own = self._crop(logits[row : row + 1], inputs.shape[-2:], sample.img_shape)
                 sample.set_prediction(task, self.tasks[task].predict(own, (int(size[0]), int(size[1])))[0])
         return list(samples)
 
     @staticmethod
-    def _crop(logits: Tensor, batch_size: tuple[int, int], image_size: Sequence[int]) -> Tensor:
+    def _crop(logits: Tensor, batch_size: Sequence[int], image_size: Sequence[int]) -> Tensor:
         """The part of the logits that is image, where the batch was padded."""
-        if tuple(image_size) == batch_size:
+        if tuple(image_size) == tuple(batch_size):
             return logits
         return upsample(logits, batch_size)[..., : image_size[0], : image_size[1]]
 

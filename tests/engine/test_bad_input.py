@@ -19,7 +19,10 @@ def error_of(capsys, tool: str, *arguments, status: int = 2) -> str:
 
 
 CONFIGS = {
-    "method": ("method = dict(type='PolyhistorLight')", ["unknown method", "did you mean 'PolyhistorLite'", "Hyperformer"]),
+    "method": (
+        "method = dict(type='PolyhistorLight')",
+        ["unknown method", "did you mean 'PolyhistorLite'", "Hyperformer"],
+    ),
     "task": ("tasks['semseg'] = dict(type='Semseg')", ["unknown task 'Semseg'", "SemanticSegmentation"]),
     "site": ("method = dict(type='Hyperformer', sites='mpl')", ["no site", "'mpl'", "mlp", "attn"]),
     "path": ("method = dict(type='Hyperformer', sites='layers.9.*')", ["no site", "layers.9.*"]),

@@ -29,7 +29,14 @@ def run(folder, processes: int) -> tuple[list[dict], dict, dict]:
     folder.mkdir()
     config = write_config(folder, EXTRA.format(batch=4 // processes))
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    command = [sys.executable, *launcher, str(ROOT / "tools" / "train.py"), str(config), "--work-dir", str(folder / "run")]
+    command = [
+        sys.executable,
+        *launcher,
+        str(ROOT / "tools" / "train.py"),
+        str(config),
+        "--work-dir",
+        str(folder / "run"),
+    ]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )

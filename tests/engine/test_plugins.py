@@ -33,8 +33,11 @@ def test_installed_package_registers_by_entry_point(tmp_path):
     source, target = tmp_path / "source", tmp_path / "installed"
     shutil.copytree(PACKAGE, source)
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-        + ["--target", str(target), str(source)],
+        [
+            *f"{sys.executable} -m pip install --quiet --no-deps --no-build-isolation --no-index --target".split(),
+            str(target),
+            str(source),
+        ],
         check=True,
         capture_output=True,
     )

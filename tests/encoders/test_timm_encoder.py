@@ -1,0 +1,160 @@
+"""Creating, sizing and loading encoders."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import timm
+import torch
+from conftest import SIZES, SMALL_ENCODERS, small_encoder
+from safetensors.torch import save_file
+from torch import nn
+
+from mtl.encoders.sites import find_sites, select
+from mtl.encoders.weights import locate, read_state_dict
+from mtl.registry import ENCODERS
+
+families = pytest.mark.parametrize("family", sorted(SMALL_ENCODERS))
+
+
+@families
+@pytest.mark.parametrize("scale", [1, 2])
+def test_four_maps_at_four_strides(family, scale):
+    """Also at twice the size that the encoder was made for."""
+    encoder = small_encoder(family).eval()
+    H, W = (scale * side for side in SIZES.get(family, (64, 96)))
+    with torch.no_grad():
+        maps = encoder(torch.randn(2, 3, H, W))
+    expected = [(2, c, -(-H // s), -(-W // s)) for c, s in zip(encoder.channels, (4, 8, 16, 32), strict=True)]
+    assert [tuple(x.shape) for x in maps] == expected
+    empty = encoder.empty_maps(torch.zeros(2, 3, H, W))
+    assert [tuple(x.shape) for x in empty] == [(0, *shape[1:]) for shape in expected]
+
+
+def test_swins_maps_are_timms_features():
+    """timm's own `features_only` wrapper of the same weights is the reference."""
+    encoder = small_encoder("swin").eval()
+    config = SMALL_ENCODERS["swin"]
+    options = {"img_size": (64, 96), "dynamic_img_size": True, **config["options"]}
+    theirs = timm.create_model(config["name"], features_only=True, **options).eval()
+    theirs.load_state_dict({k.replace("layers.", "layers_"): v for k, v in encoder.model.state_dict().items()})
+    x = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        for ours, reference in zip(encoder(x), theirs(x), strict=True):
+            torch.testing.assert_close(ours, reference.permute(0, 3, 1, 2))
+
+
+@families
+def test_frozen_part_stays_in_eval_mode(family):
+    encoder = small_encoder(family)
+    encoder.train()
+    assert not any(module.training for module in encoder.model.modules())
+    assert not any(p.requires_grad for p in encoder.parameters())
+    encoder.unfreeze()
+    assert all(module.training for module in encoder.model.modules())
+    assert all(p.requires_grad for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@families
+def test_local_weights(family, suffix, tmp_path):
+    source = small_encoder(family, seed=1)
+    path = tmp_path / f"weights{suffix}"
+    state = {name: value.clone() for name, value in source.model.state_dict().items()}
+    state |= {"norm.weight": torch.ones(3), "head.fc.weight": torch.ones(2, 3)}
+    if suffix == ".pth":
+        torch.save({"model": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}, path)
+    else:
+        save_file(state, path)
+    loaded = small_encoder(family, seed=2, weights=str(path))
+    assert loaded.fingerprint == source.fingerprint != small_encoder(family, seed=2).fingerprint
+
+
+def test_weights_that_do_not_fit(tmp_path):
+    state = dict(small_encoder("swin").model.state_dict())
+    state.pop("layers.0.blocks.0.norm1.bias")
+    state["layers.1.blocks.0.mlp.fc1.weight"] = torch.zeros(2, 2)
+    path = tmp_path / "w.safetensors"
+    save_file(state, path)
+    with pytest.raises(ValueError, match=r"missing layers\.0\.blocks\.0\.norm1\.bias.*mis-shaped layers\.1.*\(2, 2\)"):
+        small_encoder("swin", weights=str(path))
+
+
+class Payload:
+    def __reduce__(self):
+        return print, ("code ran",)
+
+
+def test_weights_with_code_are_refused(tmp_path, capsys):
+    path = tmp_path / "w.pth"
+    path.write_bytes(pickle.dumps(Payload()))
+    with pytest.raises(ValueError, match=r"w\.pth"):
+        read_state_dict(path)
+    torch.save({"model": Payload()}, path)
+    with pytest.raises(ValueError, match="more than tensors"):
+        read_state_dict(path)
+    assert "code ran" not in capsys.readouterr().out
+
+
+def test_hub_weights_are_asked_of_timm(monkeypatch):
+    """No network here: that `weights=True` becomes timm's `pretrained=True` at the right size is what can be seen."""
+    asked = {}
+    create = timm.create_model
+
+    def spy(name, pretrained=False, **options):
+        asked.update(name=name, pretrained=pretrained, **options)
+        return create(name, pretrained=False, **options)
+
+    monkeypatch.setattr(timm, "create_model", spy)
+    small_encoder("swin", weights=True)
+    assert asked["pretrained"] is True
+    assert asked["img_size"] == (64, 96)
+
+
+def test_shipped_weights_are_small_and_load():
+    path = locate("mtl:swin_nano_blocks")
+    assert path.stat().st_size <= 8e6
+    options = {"embed_dim": 48, "depths": (2, 2, 2, 1), "num_heads": (2, 4, 8, 16), "window_size": 6}
+    name = SMALL_ENCODERS["swin"]["name"]
+    config = {"type": "TimmEncoder", "name": name, "size": (96, 96), "options": options}
+    encoder = ENCODERS.build({**config, "weights": "mtl:swin_nano_blocks"})
+    with torch.no_grad():
+        maps = encoder(torch.randn(1, 3, 96, 96))
+    assert all(torch.isfinite(x).all() and x.std() > 0.05 for x in maps)
+
+
+KINDS = {
+    # per layer of a block: two norms; further norms by family
+    "swin": {"block": 7, "norm": 14 + 4, "attn.qkv": 7, "relative_position_bias": 7, "downsample.reduction": 3},
+    "pvt": {"block": 5, "norm": 10 + 4, "attn.q": 5, "attn.kv": 5, "downsample": 3},
+    "pvt_v2": {"block": 5, "attn.q": 5, "attn.kv": 5, "mlp.fc1": 5, "downsample": 3},
+    "vit": {"block": 4, "norm": 8, "attn": 4, "attn.qkv": 4, "mlp.fc2": 4, "patch_embed": 1},
+}
+
+
+@pytest.mark.parametrize("family", KINDS)
+def test_sites(family):
+    encoder = small_encoder(family)
+    sites = encoder.sites()
+    for kind, number in KINDS[family].items():
+        assert sum(site.kind == kind for site in sites) == number, kind
+    layers = [site.layer for site in sites if site.kind == "block"]
+    assert layers == list(range(len(layers)))
+    for site in sites:
+        if site.kind in ("mlp", "attn"):
+            assert site.dim == encoder.model.get_submodule(site.path).__dict__.get("dim", site.dim)
+            assert site.module is encoder.model.get_submodule(site.path)
+
+
+def test_selecting_sites():
+    sites = find_sites(small_encoder("swin").model)
+    assert {site.kind for site in select(sites, ["mlp", "attn"])} == {"mlp", "attn"}
+    assert [site.path for site in select(sites, "layers.3.*.mlp")] == ["layers.3.blocks.0.mlp"]
+    with pytest.raises(ValueError, match=r"no site .*'mlpp'; did you mean 'mlp'\?"):
+        select(sites, ["attn", "mlpp"])
+
+
+def test_family_without_sites():
+    with pytest.raises(ValueError, match="SwinTransformer"):
+        find_sites(nn.Linear(2, 2))
