@@ -97,7 +97,7 @@ def build_runner(
         if isinstance(resume, str):
             full.load_from = _existing(resume)
     if full.launcher != "none":
-        full.model_wrapper_cfg = {"type": "TaskwiseDistributed"}
+        full.model_wrapper_cfg = {"type": "mtl.TaskwiseDistributed"}
     return MultiTaskRunner.from_cfg(full)
 
 

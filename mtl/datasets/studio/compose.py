@@ -19,7 +19,7 @@ def compose(rng: np.random.Generator) -> Scene:
     Salient are all people and the one object nearest to the camera, which stands 0.4 m or more before the next and
     near the picture's middle.
     """
-    focal, height, near = rng.uniform([0.85, 1.0, 1.5], [1.2, 1.6, 2.1]).tolist()
+    focal, height, near = rng.uniform([1.0, 1.0, 1.3], [1.35, 1.5, 1.8]).tolist()
     cast = Cast()
     _add_objects(cast, rng, near + rng.uniform(0.3, 0.7), 1 / focal)
     _add_people(cast, rng, 1 / focal)
@@ -65,7 +65,7 @@ def _add_people(cast: Cast, rng: np.random.Generator, width: float) -> None:
         pose = pick(rng, list(POSES))
         height = rng.uniform(1.5, 1.9) if rng.random() < 0.85 else rng.uniform(1.0, 1.4)
         solids = person(rng, pose, height, rng.uniform(0.85, 1.3))
-        depth = rng.uniform(2.2, 4.2)
+        depth = rng.uniform(1.9, 3.4)
         if pose == SIT:
             depth = max(depth, nearest + 0.6)
         spot = cast.free_spot(rng, 0.45 if pose == SIT else 0.3, depth, 0.4 * width)
