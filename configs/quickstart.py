@@ -17,7 +17,12 @@ method = dict(type="PolyhistorLite")
 decoder = dict(type="AllMLP", channels=64)
 train_dataloader.update(batch_size=8)
 train_dataloader["dataset"].update(length=1200)
-optim_wrapper = dict(type="TaskwiseOptimWrapper", optimizer=dict(type="AdamW", lr=2e-3, weight_decay=1e-4))
+optim_wrapper = dict(
+    type="TaskwiseOptimWrapper",
+    optimizer=dict(type="AdamW", lr=2e-3, weight_decay=1e-4),
+    # a step of a generator moves every weight that it writes by a multiple of the step
+    paramwise_cfg=dict(custom_keys={"method.": dict(lr_mult=0.1)}),
+)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=20),
     dict(type="PolyLR", power=1.0, eta_min=0.0, begin=0, end=4, by_epoch=True, convert_to_iter_based=True),

@@ -15,8 +15,8 @@ Trained, T tasks, L layers:
 The paper does not say how biases and the LayerNorm reach a layer's width. Here (`expand`) template i supplies the
 i-th of s(l) equal pieces, which takes no further parameter and gives the tables' counts to the integer.
 
-Departures: as in `polyhistor`, the start is exact. The kernels α start at N(0, 1/s²): a layer's Σ_i then has entries
-of the size of one template's. `literal=True` is equations 5 and 6 to the letter: embeddings of size k/2, one pair for
+Departures: as in `polyhistor`, the start is exact. The kernels α_i start as the s cyclic permutations: each block of a
+layer's weight is then one template, at a template's size. `literal=True` is equations 5 and 6 to the letter: embeddings of size k/2, one pair for
 [down; up^T], kernels α per task and layer, no biases, LayerNorm or projection:
     k * (C_1 + 2n) * r + (T + Σ_l s(l)) * k/2 + T * Σ_l s(l)^3     (0.155 M on Swin-T; the paper prints 0.41 M)
 """
@@ -67,6 +67,11 @@ def expand(templates: dict[str, Tensor], kernels: dict[str, Tensor]) -> dict[str
     return weights
 
 
+def permutations(s: int) -> Tensor:
+    """The s cyclic permutations of s elements as matrices, ``(s, s, s)``."""
+    return torch.stack([torch.eye(s).roll(shift, dims=1) for shift in range(s)])
+
+
 @METHODS.register_module()
 class PolyhistorLite(Method):
     """See the module's docstring.
@@ -114,7 +119,7 @@ class PolyhistorLite(Method):
         kernels = ("both",) if self.literal else ("down", "up")
         copies = T if self.literal else 1
         self.kernels = nn.ModuleDict(
-            {name: nn.ParameterList(torch.randn(copies, s, s, s) / s for s in scales) for name in kernels}
+            {name: nn.ParameterList(permutations(s).repeat(copies, 1, 1, 1) for s in scales) for name in kernels}
         )
         for site in sites:
             self.replace(encoder, site.path, GeneratedBottleneck(self.context, site.path, self.placement))
