@@ -1,7 +1,7 @@
 """Store what the quickstart prints beside its own result: python tools/store_quickstart.py [METHOD ...].
 
 Runs ``configs/quickstart.py`` once per method, under the same schedule, and writes
-``mtl/evaluation/reference/quickstart.json``; with names, only these are run again.
+``mtl/evaluation/reference/quickstart.json``. A run that is finished in the work dir is taken as it is.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def main() -> int:
         folder = Path(args.work_dir) / method
         command = [sys.executable, str(ROOT / "tools" / "train.py"), str(ROOT / "configs" / "quickstart.py")]
         options = [f"method.type={method}", "single_task=None", "stored_results=None"]
-        subprocess.run([*command, "--work-dir", str(folder), "--cfg-options", *options], check=True)
+        if not (folder / "result.json").is_file():
+            subprocess.run([*command, "--work-dir", str(folder), "--cfg-options", *options], check=True)
         result = json.loads((folder / "result.json").read_text("utf-8"))
         rows[method] = {key: result[key] for key in ("method", "main", "parameters")}
     single = rows["SingleTaskFull"]["main"]
