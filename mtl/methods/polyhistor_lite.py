@@ -16,8 +16,10 @@ The paper does not say how biases and the LayerNorm reach a layer's width. Here 
 i-th of s(l) equal pieces, which takes no further parameter and gives the tables' counts to the integer.
 
 Departures: as in `polyhistor`, the start is exact. The kernels α_i start as the s cyclic permutations: each block of a
-layer's weight is then one template, at a template's size. `literal=True` is equations 5 and 6 to the letter: embeddings of size k/2, one pair for
-[down; up^T], kernels α per task and layer, no biases, LayerNorm or projection:
+layer's weight is then one template, at a template's size.
+
+`literal=True` is equations 5 and 6 to the letter: embeddings of size k/2, one pair for [down; up^T], kernels α per task
+and layer, no biases, LayerNorm or projection:
     k * (C_1 + 2n) * r + (T + Σ_l s(l)) * k/2 + T * Σ_l s(l)^3     (0.155 M on Swin-T; the paper prints 0.41 M)
 """
 
