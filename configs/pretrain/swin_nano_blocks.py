@@ -1,4 +1,5 @@
-"""Pretrain the quickstart's encoder: the kind and the texture of loose solids, 48,000 pictures seen once.
+"""Pretrain the quickstart's encoder: the kind and the texture of solids, people's and objects' among
+them, 48,000 pictures seen once.
 
     python tools/pretrain_quickstart.py
 
