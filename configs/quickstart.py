@@ -2,7 +2,7 @@
 
     python tools/train.py configs/quickstart.py
 
-About 4 minutes on 2 cores. Other methods under the same schedule: ``--cfg-options method.type=DecodersOnly``,
+4 to 6 minutes on 2 cores. Other methods under the same schedule: ``--cfg-options method.type=DecodersOnly``,
 ``MultiTaskFull``, ``SingleTaskFull``; their stored results are printed at the end. They come from
 ``tools/store_quickstart.py``.
 """
