@@ -2,7 +2,7 @@
 
 Balls, boxes, cylinders and cones of any shape, direction and texture lie on and float above the stages of `Scenes`,
 among people and objects. Labels name no object, no part and no direction: they say of which kind of solid and of
-which texture a pixel is.
+which texture a pixel is and how far away.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ from mtl.transforms.sample import Sample
 
 SOLID_CLASSES = ("stage", "ellipsoid", "frustum", "box")
 PATTERN_CLASSES = PATTERNS
-TARGETS = {"solid": TargetKind.CLASSES, "pattern": TargetKind.CLASSES}
+DISTANCES = (1.7, 2.1, 2.5, 3.2, 4.1, 4.9, 5.9)
+"""Metres along the optical axis at which a class of ``distance`` ends: about eight equal shares of the pixels."""
+
+TARGETS = {"solid": TargetKind.CLASSES, "pattern": TargetKind.CLASSES, "distance": TargetKind.CLASSES}
 
 
 def scatter(rng: np.random.Generator) -> Scene:
@@ -85,8 +88,8 @@ def _material(rng: np.random.Generator, size: float) -> Material:
 class Blocks(MultiTaskDataset):
     """Loose solids, rendered when they are loaded.
 
-    Serves the tasks ``solid`` (`SOLID_CLASSES`) and ``pattern`` (`PATTERN_CLASSES`, the texture of every surface); the
-    sky is void.
+    Serves the tasks ``solid`` (`SOLID_CLASSES`), ``pattern`` (`PATTERN_CLASSES`, the texture of every surface) and
+    ``distance`` (one class more than `DISTANCES`); the sky is void.
 
     Args:
         tasks: any of these.
@@ -125,5 +128,8 @@ class Blocks(MultiTaskDataset):
             "solid": np.where(surfaces.solid >= 0, scene.label[surfaces.solid], 0),
             "pattern": pattern[surfaces.material],
         }
-        targets = {name: np.append(VOID, labels[name]).astype(np.uint8)[raster.ids] for name in self.tasks}
+        painted = {name: np.append(VOID, values).astype(np.uint8)[raster.ids] for name, values in labels.items()}
+        distance = np.digitize(1 / raster.near, DISTANCES).astype(np.uint8)
+        painted["distance"] = np.where(raster.ids > 0, distance, np.uint8(VOID))
+        targets = {name: painted[name] for name in self.tasks}
         return Sample(f"{index:06d}", sensor_noise(image, rng), targets, {name: TARGETS[name] for name in self.tasks})

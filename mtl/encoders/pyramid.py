@@ -14,8 +14,7 @@ def to_pyramid(maps: Sequence[Tensor], image_size: tuple[int, int]) -> list[Tens
     """Resample four maps ``(B, C, H/p, W/p)`` of one stride p to ``(B, C, H/s, W/s)``, s = 4, 8, 16, 32.
 
     Bilinear and without parameters, so that the encoder's count stays what the paper of the ViT says and every
-    trained parameter belongs to a method or to a decoder. Decoders start with a linear map per token, which commutes
-    with this resampling.
+    trained parameter belongs to a method or to a decoder.
     """
     H, W = image_size
     return [

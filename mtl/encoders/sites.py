@@ -172,6 +172,8 @@ def _match(path: str, family: Family) -> tuple[re.Match | None, str | None]:
 
 
 def _entering_channels(module: nn.Module) -> int:
+    if isinstance(getattr(module, "dim", None), int):  # timm's blocks, attentions and patch mergings
+        return module.dim  # type: ignore[return-value]
     for part in module.modules():
         if isinstance(part, nn.Linear):
             return part.in_features
@@ -179,4 +181,4 @@ def _entering_channels(module: nn.Module) -> int:
             return part.normalized_shape[0]
         if isinstance(part, nn.Conv2d):
             return part.in_channels
-    return 0
+    raise ValueError(f"cannot tell how many channels enter a {type(module).__name__}")

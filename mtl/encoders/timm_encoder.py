@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import mtl.encoders.pvt  # noqa: F401  registers PVT v1 with timm
 from mtl.encoders.pyramid import STRIDES, to_pyramid
 from mtl.encoders.sites import Site, family_of, find_sites
+from mtl.encoders.swin import pad_first
 from mtl.encoders.weights import fingerprint, load_into, locate
 from mtl.registry import ENCODERS
 
@@ -24,7 +25,8 @@ class TimmEncoder(nn.Module):
 
     Args:
         name: a timm model name of a supported family (`mtl.encoders.sites.FAMILIES`).
-        size: (H, W) of the images, multiples of `divisor`; other sizes work at run time too.
+        size: (H, W) of the images, multiples of `divisor`. Other sizes work at run time too, with what the model has
+            for this one: a Swin built for a small size does not shift the windows that cover a whole map of it.
         weights: True for timm's hub, a ``.safetensors`` or ``.pth`` file, ``mtl:NAME`` for weights that ship with
             this package, None for a random start.
         taps: for a plain ViT the four layers whose outputs are taken; the default is every fourth of its depth.
@@ -48,6 +50,7 @@ class TimmEncoder(nn.Module):
         self.frozen_eval = frozen_eval
         self.trained = False
         self.model = _create(name, (int(size[0]), int(size[1])), weights is True, dict(options or {}))
+        pad_first(self.model)
         family = family_of(self.model)
         self.normed = family.normed
         self.plain = len({info["reduction"] for info in self.model.feature_info}) == 1

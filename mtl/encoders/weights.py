@@ -18,7 +18,8 @@ PACKAGE = "mtl:"
 """Prefix of weights that ship with the package."""
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "model_ema")
-_NOT_ENCODER = ("head.", "norm.", "fc_norm.", "classifier.", "head_dist.", "relative_position_index", "attn_mask")
+_NOT_ENCODER = ("head.", "norm.", "fc_norm.", "classifier.", "head_dist.")
+_BUFFERS = ("relative_position_index", "attn_mask")
 
 
 def locate(weights: str) -> Path:
@@ -70,7 +71,7 @@ def load_into(model: nn.Module, path: Path) -> None:
     own = model.state_dict()
     missing = [k for k in own if k not in state]
     shaped = [k for k in own if k in state and own[k].shape != state[k].shape]
-    unexpected = [k for k in state if k not in own and not any(part in k for part in _NOT_ENCODER)]
+    unexpected = [k for k in state if k not in own and not k.startswith(_NOT_ENCODER) and not k.endswith(_BUFFERS)]
     if missing or shaped:
         parts = []
         if missing:

@@ -77,15 +77,15 @@ class GlooBatchNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        x = input.float()
-        own = torch.cat([x.sum((0, 2, 3)), x.square().sum((0, 2, 3)), x.new_tensor([float(x[:, 0].numel())])])
-        total = all_reduce(own)
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
+        total = all_reduce(torch.cat([x.sum((0, 2, 3)), x.new_tensor([float(x[:, 0].numel())])]))
         count = total[-1]
-        mean, square = (part / count for part in total[:-1].chunk(2))
-        variance = (square - mean.square()).clamp_min(0)
-        self._track(mean.detach(), variance.detach() * count / (count - 1).clamp_min(1))
+        mean = total[:-1] / count
         shape = (1, -1, 1, 1)
-        y = (x - mean.view(shape)) * torch.rsqrt(variance + self.eps).view(shape)
+        centred = x - mean.view(shape)
+        variance = all_reduce(centred.square().sum((0, 2, 3))) / count
+        self._track(mean.detach(), variance.detach() * count / (count - 1).clamp_min(1))
+        y = centred * torch.rsqrt(variance + self.eps).view(shape)
         return (y * self.weight.view(shape) + self.bias.view(shape)).to(input.dtype)
 
     @torch.no_grad()

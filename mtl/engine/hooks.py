@@ -111,7 +111,7 @@ class PredictionPictures(Hook):
 
     Args:
         images: how many, spread evenly over the set.
-        interval: epochs between pictures; the last validation always has them.
+        interval: validations between pictures; the last validation always has them.
     """
 
     def __init__(self, images: int = 4, interval: int = 1) -> None:

@@ -29,6 +29,12 @@ class TaskContext:
         self.index = torch.zeros(1, dtype=torch.long)
         self.generated: dict[str, Tensor] = {}
 
+    def __deepcopy__(self, memo: dict) -> TaskContext:
+        # generated tensors belong to a graph, which cannot be copied; the next forward pass makes them anew
+        copied = memo[id(self)] = TaskContext()
+        copied.activate(self.tasks, self.index.device)
+        return copied
+
     def activate(self, tasks: Sequence[int], device: torch.device) -> None:
         self.tasks = tuple(tasks)
         self.index = torch.tensor(self.tasks, dtype=torch.long, device=device)
@@ -39,7 +45,10 @@ class TaskContext:
 
 
 class Adapter(nn.Module):
-    """What stands beside a base module; `pre` and `post` are the identity unless overridden."""
+    """What stands beside a base module; `pre` and `post` are the identity unless overridden.
+
+    An adapter that changes how the base module computes (a table of its own for one task) overrides `forward`.
+    """
 
     is_adapter = True
 
@@ -48,16 +57,20 @@ class Adapter(nn.Module):
         self.context = context
 
     def pre(self, x: Tensor) -> Tensor:
-        """``(A*B, ..., C)`` before the base module."""
+        """``(A*B, ..., C)`` before the base module; Swin's windows are ``(A*B*windows, N, C)``, task-major too."""
         return x
 
     def post(self, x: Tensor, y: Tensor) -> Tensor:
         """The base module's input ``x`` and output ``y``, ``(A*B, ..., C)``, to what the encoder goes on with."""
         return y
 
+    def forward(self, base: nn.Module, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """The base module adapted; what follows the tokens (a mask, a feature size) is its own business."""
+        return self.post(x, base(self.pre(x), *args, **kwargs))
+
 
 class Adapted(nn.Module):
-    """A base module of the encoder with an adapter: ``post(x, base(pre(x)))``."""
+    """A base module of the encoder with its adapter."""
 
     def __init__(self, base: nn.Module, adapter: Adapter) -> None:
         super().__init__()
@@ -65,8 +78,7 @@ class Adapted(nn.Module):
         self.adapter = adapter
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        # what follows the tokens (a mask, a feature size) is the base module's business
-        return self.adapter.post(x, self.base(self.adapter.pre(x), *args, **kwargs))
+        return self.adapter(self.base, x, *args, **kwargs)
 
 
 class Method(nn.Module):

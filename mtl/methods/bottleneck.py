@@ -1,4 +1,4 @@
-"""The bottleneck adapter whose weights somebody else generates, and the small networks that generate them.
+"""The bottleneck adapter whose weights a hypernetwork generates, and these hypernetworks.
 
 Shared by Hyperformer, Polyhistor and Polyhistor-Lite. The generated tensors of one adapter carry the tasks' axis T:
 
@@ -28,6 +28,10 @@ HIDDEN = 128
 
 GENERATOR_STD = 0.01
 """Standard deviation of the generators' weights at the start; their biases start at 0 unless said."""
+
+INITS = ("normal", "fan_in")
+"""How generators of low-rank matrices start: at `GENERATOR_STD`, or so that a generated matrix keeps the scale of what
+it multiplies (hyperfan-in, https://openreview.net/forum?id=H1lma24tPB)."""
 
 PLACEMENTS = ("parallel", "sequential")
 
@@ -103,33 +107,47 @@ class Generator(nn.Linear):
     """A linear hypernetwork: ``(R, k)`` to tensors ``(R, *shape)``.
 
     Args:
-        start: constant that it generates at the start; None leaves the weights at N(0, 0.01).
-        weight_std: with ``start``, the standard deviation of the weights around that constant.
+        std: standard deviation of its weights at the start; with 0 it generates ``start`` for every embedding.
+        start: its biases at the start.
     """
 
     def __init__(
-        self, k: int, shape: Sequence[int], bias: bool = True, start: float | None = None, weight_std: float = 0.0
+        self, k: int, shape: Sequence[int], bias: bool = True, std: float = GENERATOR_STD, start: float = 0.0
     ) -> None:
         super().__init__(k, torch.Size(shape).numel(), bias=bias)
         self.shape = tuple(shape)
-        nn.init.normal_(self.weight, std=GENERATOR_STD if start is None else weight_std)
+        nn.init.normal_(self.weight, std=std)
         if bias:
-            nn.init.constant_(self.bias, start or 0.0)
+            nn.init.constant_(self.bias, start)
 
     def forward(self, embedding: Tensor) -> Tensor:
         return super().forward(embedding).reshape(-1, *self.shape)
 
 
 class LowRank(nn.Module):
-    """A pair of hypernetworks for a matrix of rank r: ``(R, k)`` to ``p q^T``, ``(R, rows, columns)`` (equation 3)."""
+    """A pair of hypernetworks for a matrix of rank r: ``(R, k)`` to ``p q^T``, ``(R, rows, columns)`` (equation 3).
 
-    def __init__(self, k: int, rows: int, columns: int, rank: int, zero: bool, bias: bool = True) -> None:
+    Args:
+        zero: generate zero at the start; the second factor's hypernetwork then starts at zero.
+        init: of `INITS`.
+    """
+
+    def __init__(self, k: int, rows: int, columns: int, rank: int, zero: bool, init: str = "normal") -> None:
         super().__init__()
-        self.p = Generator(k, (rows, rank), bias)
-        self.q = Generator(k, (columns, rank), bias, start=0.0 if zero else None)
+        std = generator_std(init, k, columns, rank)
+        self.p = Generator(k, (rows, rank), std=std)
+        self.q = Generator(k, (columns, rank), std=0.0 if zero else std)
 
     def forward(self, embedding: Tensor) -> Tensor:
         return self.p(embedding) @ self.q(embedding).transpose(1, 2)
+
+
+def generator_std(init: str, k: int, fan_in: int, rank: int) -> float:
+    """The weights' standard deviation in the hypernetworks of p and q, whose product p q^T maps from ``fan_in``."""
+    if init not in INITS:
+        raise ValueError(f"unknown init {init!r}; {choices(INITS, init)}")
+    # the squared norm of an embedding is k: p and q have the variance k std², their product rank (k std²)² = 1/fan_in
+    return GENERATOR_STD if init == "normal" else (rank * fan_in) ** -0.25 * k**-0.5
 
 
 def prefixed(key: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -143,10 +161,12 @@ def bottleneck_width(dim: int, reduction: float) -> int:
     return int(dim // reduction)
 
 
-def low_rank(n: int, divisor: int | None, rank: int | None) -> int:
+def low_rank(n: int, divisor: int, rank: int | None) -> int:
     """The rank of generated matrices: ``rank``, or max(1, floor(n / divisor)); at most n."""
+    if divisor < 1:
+        raise ValueError(f"rank_divisor must be at least 1, not {divisor}")
     if rank is None:
-        return max(1, n // (divisor or 1))
+        return max(1, n // divisor)
     if not 1 <= rank <= n:
         raise ValueError(f"rank must lie between 1 and the bottleneck's width {n}, not {rank}")
     return rank

@@ -46,13 +46,13 @@ class _Hypernetwork(nn.Module):
         super().__init__()
         self.parts = nn.ModuleDict({"down": Generator(k, (n, d), bias=not literal)})
         if literal:
-            self.parts["up"] = Generator(k, (d, n), bias=False, start=0.0)
+            self.parts["up"] = Generator(k, (d, n), bias=False, std=0.0)
             return
         self.parts["down_bias"] = Generator(k, (n,))
         self.parts["up"] = Generator(k, (d, n))
         self.parts["up_bias"] = Generator(k, (d,))
-        self.parts["norm"] = Generator(k, (d,), start=0.0)
-        self.parts["norm_bias"] = Generator(k, (d,), start=0.0)
+        self.parts["norm"] = Generator(k, (d,), std=0.0)
+        self.parts["norm_bias"] = Generator(k, (d,), std=0.0)
 
     def forward(self, embedding: Tensor) -> dict[str, Tensor]:
         names = {name: name.replace("_bias", ".bias") for name in self.parts}

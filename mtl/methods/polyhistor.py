@@ -4,7 +4,8 @@ Paper: https://arxiv.org/abs/2210.03265, section 4.1, equation 3: ``W_l^t = psi_
 
 Site: parallel to the MLP of every layer (appendix F), ``y = mlp(x) + f(x)`` with x the MLP's normed input;
 ``placement="sequential"`` puts it behind, ``y + f(y)``, with the same count. f is LayerNorm with generated scale and
-shift, down, GELU, up; n = floor(d/λ), r = max(1, floor(n / rank_divisor)).
+shift, down, GELU, up; n = floor(d/λ), r = max(1, floor(n / rank_divisor)). Where a LayerScale follows the MLP (DINOv2)
+it scales f too.
 
 Trained, T tasks, k the task embedding's size, per layer of width d:
     (k+1) * (2(d+n)r + n + d + 2d) + (512*128 + 128 + 128*k + k + 2k)
@@ -36,6 +37,7 @@ from mtl.methods.bottleneck import (
     Projection,
     bottleneck_width,
     embedding_table,
+    generator_std,
     layers_of,
     low_rank,
     prefixed,
@@ -46,13 +48,13 @@ from mtl.registry import METHODS
 class BottleneckHypernetwork(nn.Module):
     """``(R, k)`` to the tensors of an adapter of width d, as the tables count them."""
 
-    def __init__(self, k: int, d: int, n: int, rank: int) -> None:
+    def __init__(self, k: int, d: int, n: int, rank: int, init: str) -> None:
         super().__init__()
-        self.down = LowRank(k, n, d, rank, zero=False)
+        self.down = LowRank(k, n, d, rank, zero=False, init=init)
         self.down_bias = Generator(k, (n,))
-        self.up = LowRank(k, d, n, rank, zero=True)
-        self.up_bias = Generator(k, (d,), start=0.0)
-        self.norm = Generator(k, (d,), start=1.0, weight_std=0.01)
+        self.up = LowRank(k, d, n, rank, zero=True, init=init)
+        self.up_bias = Generator(k, (d,), std=0.0)
+        self.norm = Generator(k, (d,), start=1.0)
         self.norm_bias = Generator(k, (d,))
 
     def forward(self, embedding: Tensor) -> dict[str, Tensor]:
@@ -73,11 +75,12 @@ class BottleneckHypernetwork(nn.Module):
 class LiteralHypernetwork(nn.Module):
     """``(R, k)`` to [down; up^T], ``(R, d, 2n)``, from one pair without biases (equations 3 and 5)."""
 
-    def __init__(self, k: int, d: int, n: int, rank: int) -> None:
+    def __init__(self, k: int, d: int, n: int, rank: int, init: str) -> None:
         super().__init__()
         self.n = n
-        self.p = Generator(k, (d, rank), bias=False)
-        self.q = Generator(k, (2 * n, rank), bias=False)
+        std = generator_std(init, k, d, rank)
+        self.p = Generator(k, (d, rank), bias=False, std=std)
+        self.q = Generator(k, (2 * n, rank), bias=False, std=std)
         with torch.no_grad():
             self.q.weight.view(2 * n, rank, k)[n:].zero_()
 
@@ -100,6 +103,8 @@ class Polyhistor(Method):
         rank_divisor: r = max(1, floor(n / rank_divisor)); the tables' n/2, n/4, n/8.
         rank: r itself, for all layers, instead.
         placement: "parallel" to the MLP or "sequential".
+        init: the generators of down and up start N(0, 0.01) ("normal") or so that down keeps the scale of its input
+            ("fan_in": faster where the schedule is short).
         literal: equation 3 to the letter.
     """
 
@@ -112,6 +117,7 @@ class Polyhistor(Method):
         rank_divisor: int = 4,
         rank: int | None = None,
         placement: str = "parallel",
+        init: str = "normal",
         literal: bool = False,
     ) -> None:
         super().__init__()
@@ -120,6 +126,7 @@ class Polyhistor(Method):
         self.rank_divisor = rank_divisor
         self.rank = rank
         self.placement = placement
+        self.init = init
         self.literal = literal
 
     def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
@@ -128,7 +135,7 @@ class Polyhistor(Method):
         self.tasks = embedding_table(len(tasks), self.embedding if self.literal else EMBEDDING)
         self.keys = [site.path for site in sites]
         self.projections = nn.ModuleList([] if self.literal else [Projection(EMBEDDING, self.embedding) for _ in sites])
-        self.hypernetworks = nn.ModuleList(kind(self.embedding, *self._size(site)) for site in sites)
+        self.hypernetworks = nn.ModuleList(kind(self.embedding, *self._size(site), self.init) for site in sites)
         for site in sites:
             self.replace(encoder, site.path, GeneratedBottleneck(self.context, site.path, self.placement))
 

@@ -1,7 +1,7 @@
 """Polyhistor-Lite: one pair of hypernetworks for all layers and tasks; Kronecker kernels fit it to each width.
 
 Paper: https://arxiv.org/abs/2210.03265, sections 4.2 and 4.3, equations 5 and 6:
-``W_l^t = sum_i T_l^{t,i} ⊗ α_l^i``, i = 1..s(l), s(l) = round(C_l / C_1), with templates of width C_1 generated from
+``W_l^t = sum_i T_l^{t,i} ⊗ α_l^i``, i = 1..s(l), s(l) = C_l / C_1, with templates of width C_1 generated from
 the pair [task embedding; embedding of (l, i)].
 
 Site: parallel to the MLP of every layer, as in `polyhistor`; n = floor(C_1/λ), r = max(1, floor(n / rank_divisor)).
@@ -13,7 +13,7 @@ Trained, T tasks, L layers:
     + 2 * Σ_l s(l)^3                                  α: s(l) kernels (s x s) for down and as many for up
 
 The paper does not say how biases and the LayerNorm reach a layer's width. Here (`expand`) template i supplies the
-i-th of s(l) equal pieces, which takes no further parameter and gives the tables' counts to the integer.
+i-th of s(l) consecutive pieces of C_1 channels, which takes no further parameter and gives the tables' counts to the integer.
 
 Departures: as in `polyhistor`, the start is exact. The kernels α_i start as the s cyclic permutations: each block of a
 layer's weight is then one template, at a template's size.
@@ -84,6 +84,7 @@ class PolyhistorLite(Method):
         rank_divisor: r = max(1, floor(n / rank_divisor)).
         rank: r itself instead.
         placement: "parallel" to the MLP or "sequential".
+        init: "normal" or "fan_in", as in `polyhistor`; the scale is that of the first stage's width.
         literal: equations 5 and 6 to the letter.
     """
 
@@ -96,6 +97,7 @@ class PolyhistorLite(Method):
         rank_divisor: int = 4,
         rank: int | None = None,
         placement: str = "parallel",
+        init: str = "normal",
         literal: bool = False,
     ) -> None:
         super().__init__()
@@ -106,6 +108,7 @@ class PolyhistorLite(Method):
         self.rank_divisor = rank_divisor
         self.rank = rank
         self.placement = placement
+        self.init = init
         self.literal = literal
 
     def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
@@ -117,7 +120,7 @@ class PolyhistorLite(Method):
         self.tasks = embedding_table(T, width)
         self.layers = embedding_table(sum(scales), width)
         self.projection = nn.Identity() if self.literal else Projection(2 * EMBEDDING, k)
-        self.hypernetwork = kind(k, *self._size(sites))
+        self.hypernetwork = kind(k, *self._size(sites), self.init)
         kernels = ("both",) if self.literal else ("down", "up")
         copies = T if self.literal else 1
         self.kernels = nn.ModuleDict(
@@ -149,8 +152,11 @@ class PolyhistorLite(Method):
         return generators + (num_tasks + sum(scales)) * EMBEDDING + 2 * cubes
 
     def _kernels(self, layer: int) -> dict[str, Tensor]:
-        lists = {name: self.kernels["both" if self.literal else name] for name in ("down", "up")}
-        return {name: cast(nn.ParameterList, kernels)[layer] for name, kernels in lists.items()}
+        if self.literal:
+            both = cast(nn.ParameterList, self.kernels["both"])[layer]
+            # equation 6 is about [W_down; W_up^T], and `down` is applied as W_down^T
+            return {"down": both.transpose(-1, -2), "up": both}
+        return {name: cast(nn.ParameterList, kernels)[layer] for name, kernels in self.kernels.items()}
 
     def _sites(self, encoder: TimmEncoder) -> tuple[list[Site], list[int]]:
         """The sites and the scale s(l) of each; widths must be multiples of the first stage's."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mtl.models.preprocessor import MultiTaskPreprocessor
 from mtl.models.staged import Stage
 from mtl.registry import DECODERS, ENCODERS, METHODS, MODELS, TASKS
-from mtl.structures import VOID, MultiTaskSample, TargetKind
+from mtl.structures import MultiTaskSample
 from mtl.tasks.base import upsample
 
 
@@ -93,12 +93,14 @@ class MultiTaskModel(BaseModel):
         if mode == "predict":
             return self.predict(inputs, data_samples)
         if mode == "loss":
-            logits = self.logits(inputs, self.task_names)
+            self.method.context.generated = self.method.generate()
             losses = {}
-            for name in self.task_names:
-                rows = self._labelled(data_samples, name)
-                targets = self._targets(name, data_samples, rows, inputs)
-                losses[f"{name}.loss"] = self._loss(name, logits[name][rows], targets)
+            for path in self.method.paths(self.task_names):
+                maps = self.features(inputs, path[:1])
+                for name in path:
+                    rows = self._labelled(data_samples, name)
+                    targets = self._targets(name, data_samples, rows, inputs)
+                    losses[f"{name}.loss"] = self._loss(name, self.decoders[name]([x[rows] for x in maps]), targets)
             return losses
         raise ValueError(f"unknown mode {mode!r}; valid: loss, predict, tensor")
 
@@ -171,15 +173,13 @@ class MultiTaskModel(BaseModel):
     def _targets(self, task: str, samples: Sequence[MultiTaskSample], rows: Sequence[int], inputs: Tensor) -> Tensor:
         """The labelled rows' targets, padded with void to the batch's size, ``(B', H, W[, 3])``."""
         H, W = inputs.shape[-2:]
-        kind = self.tasks[task].kind
-        void = VOID if kind is TargetKind.CLASSES else 0
-        batch = torch.from_numpy(kind.void(H, W)).to(inputs.device).expand(len(rows), *kind.void(H, W).shape).clone()
+        void = torch.from_numpy(self.tasks[task].kind.void(H, W)).to(inputs.device)
+        batch = void.repeat(len(rows), *[1] * void.dim())
         for target, row in zip(batch, rows, strict=True):
             own = samples[row].target(task)
             assert own is not None
             if own.shape[0] > H or own.shape[1] > W:
                 raise ValueError(f"{samples[row].name}: the {task} target {tuple(own.shape)} is larger than the image")
-            target.fill_(void)
             target[: own.shape[0], : own.shape[1]] = own
         return batch
 

@@ -22,9 +22,8 @@ PASCAL_PARTS = ("background", "head", "torso", "upper arm", "lower arm", "upper 
 class HumanParts(Task):
     """Class-id PNG (grey or palette, 0 background, 255 void) in; ``(H, W)`` uint8 part ids out.
 
-    Metrics in %: ``mIoU`` over background and the parts that occur in the set, and ``IoU/<part>``. An image whose
-    label has no part shows no person and does not count. The loss takes every labelled pixel: a data set whose
-    personless images have no parts label gives none for them.
+    An image whose label file has no part shows no person and counts neither in the loss nor in the metrics: it is read
+    as void. Metrics in %: ``mIoU`` over background and the parts that occur in the set, and ``IoU/<part>``.
 
     Args:
         classes: the names of the classes 0..K-1, background first, or K.
@@ -43,7 +42,8 @@ class HumanParts(Task):
         super().__init__(name, len(self.classes), loss_weight)
 
     def read(self, path: Path) -> np.ndarray:
-        return read_class_ids(path)
+        parts = read_class_ids(path)
+        return parts if _has_person(parts) else np.full_like(parts, VOID)
 
     def check(self, target: np.ndarray, where: str) -> None:
         check_class_ids(target, len(self.classes), where)
@@ -55,8 +55,7 @@ class HumanParts(Task):
         return predict_classes(logits, size)
 
     def measure(self, prediction: Tensor, target: Tensor) -> Mapping[str, np.ndarray] | None:
-        has_person = ((target != 0) & (target != VOID)).any()
-        return class_counts(prediction, target, len(self.classes)) if has_person else None
+        return class_counts(prediction, target, len(self.classes)) if _has_person(target) else None
 
     def summarise(self, statistics: Sequence[Mapping[str, np.ndarray]]) -> dict[str, float]:
         return iou_metrics(statistics, self.classes)
@@ -66,3 +65,7 @@ class HumanParts(Task):
 
     def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
         return class_legend(self.classes)
+
+
+def _has_person(parts: np.ndarray | Tensor) -> bool:
+    return bool(((parts != 0) & (parts != VOID)).any())

@@ -14,10 +14,10 @@ _CHANNELS = {"1": 1, "L": 1, "P": 1, "RGB": 3}
 _PNG_SIGNATURE, _PNG_BIT_DEPTH = b"\x89PNG\r\n\x1a\n", 24
 
 
-def read_image(path: Path, channels: int) -> np.ndarray:
+def read_image(path: Path, channels: int, white: int = 1) -> np.ndarray:
     """An image file's numbers as uint8: ``(H, W)`` for 1 channel, ``(H, W, 3)`` RGB for 3.
 
-    A palette image gives its indices and a 1-bit image 0 and 1. `ValueError` where the file cannot be decoded, is
+    A palette image gives its indices and a 1-bit image 0 and ``white``. `ValueError` where the file cannot be decoded, is
     cut off, has 16 bits per channel, or another number of channels.
     """
     try:
@@ -35,7 +35,8 @@ def read_image(path: Path, channels: int) -> np.ndarray:
     if _CHANNELS.get(mode) != channels:
         wanted = "one channel (grey or palette)" if channels == 1 else "three channels (RGB)"
         raise ValueError(f"the label {path} has the channels {mode!r}, not {wanted}")
-    return array.astype(np.uint8, copy=False)
+    array = array.astype(np.uint8, copy=False)
+    return array * np.uint8(white) if mode == "1" else array
 
 
 def read_class_ids(path: Path) -> np.ndarray:
@@ -52,4 +53,4 @@ def check_class_ids(target: np.ndarray, num_classes: int, where: str) -> None:
     wrong = np.unique(target[(target >= num_classes) & (target != VOID)])
     if wrong.size:
         ids = ", ".join(str(i) for i in wrong[:5]) + (", ..." if wrong.size > 5 else "")
-        raise ValueError(f"{where}: class id {ids} is none of 0..{num_classes - 1} and {VOID} (void)")
+        raise ValueError(f"{where}: class id {ids} is not in 0..{num_classes - 1} or {VOID} (void)")

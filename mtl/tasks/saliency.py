@@ -10,14 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtl.registry import TASKS
+from mtl.registry import TASKS, choices
 from mtl.structures import VOID, TargetKind
 from mtl.tasks.base import Reduce, Task, alone, upsample
 from mtl.tasks.colours import GREY, heat
-from mtl.tasks.label_files import check_class_ids, read_image
+from mtl.tasks.label_files import check_class_ids, read_class_ids, read_image
 
 BETA2 = 0.3
-"""Weight β² of precision in the F-measure, as saliency papers have it."""
+"""β² of the F-measure (Achanta et al., CVPR 2009)."""
+
+LABELS = ("mask", "ids")
 
 
 def _ratio(part: Tensor, whole: Tensor, both_empty: Tensor) -> np.ndarray:
@@ -29,10 +31,7 @@ def _ratio(part: Tensor, whole: Tensor, both_empty: Tensor) -> np.ndarray:
 class Saliency(Task):
     """Mask or soft map in; ``(H, W)`` float32 probabilities out. Targets are 0, 1 (salient) and 255 (void).
 
-    A label file is an 8-bit grey, palette or 1-bit image, read in one of two ways:
-
-    - some pixel is 1 and none is other than 0, 1 and 255: class ids, 255 void;
-    - otherwise grey levels v, salient where v / 255 > 0.5, no void (masks of 0 and 255, distilled soft maps).
+    A label file is an 8-bit grey, palette or 1-bit image.
 
     Metrics in %, at the 15 thresholds linspace(0.2, 0.9), a prediction being salient where strictly above:
 
@@ -44,21 +43,25 @@ class Saliency(Task):
     Args:
         name: the task's key.
         loss_weight: weight of the loss.
+        labels: what label files hold: "mask", grey levels v, salient where v / 255 > 0.5 (masks of 0 and 255, distilled
+            soft maps); "ids", 0, 1 and 255 for void.
     """
 
     kind = TargetKind.CLASSES
     metric = "mIoU"
     higher_is_better = True
 
-    def __init__(self, name: str = "saliency", loss_weight: float = 5.0) -> None:
+    def __init__(self, name: str = "saliency", loss_weight: float = 5.0, labels: str = "mask") -> None:
         super().__init__(name, out_channels=1, loss_weight=loss_weight)
+        if labels not in LABELS:
+            raise ValueError(f"unknown labels {labels!r} of {name}; {choices(LABELS, labels)}")
+        self.labels = labels
         self.thresholds = torch.linspace(0.2, 0.9, 15)
 
     def read(self, path: Path) -> np.ndarray:
-        value = read_image(path, channels=1)
-        if 1 in value and np.isin(value, (0, 1, VOID)).all():
-            return value
-        return (value > 127).astype(np.uint8)
+        if self.labels == "ids":
+            return read_class_ids(path)
+        return (read_image(path, channels=1, white=255) > 127).astype(np.uint8)
 
     def check(self, target: np.ndarray, where: str) -> None:
         check_class_ids(target, 2, where)

@@ -141,10 +141,23 @@ def test_sites(family):
         assert sum(site.kind == kind for site in sites) == number, kind
     layers = [site.layer for site in sites if site.kind == "block"]
     assert layers == list(range(len(layers)))
+
+
+@families
+def test_a_sites_width_is_that_of_what_enters(family):
+    encoder = small_encoder(family)
+    entered = {}
+    sites = [site for site in encoder.sites() if site.kind != "relative_position_bias"]
     for site in sites:
-        if site.kind in ("mlp", "attn"):
-            assert site.dim == encoder.model.get_submodule(site.path).__dict__.get("dim", site.dim)
-            assert site.module is encoder.model.get_submodule(site.path)
+        assert site.module is encoder.model.get_submodule(site.path)
+        site.module.register_forward_pre_hook(lambda _, x, path=site.path: entered.update({path: x[0].shape}))
+    with torch.no_grad():
+        encoder(torch.randn(1, 3, *SIZES.get(family, (64, 96))))
+    assert len(entered) == len(sites)
+    for site in sites:
+        shape = entered[site.path]
+        channels_first = isinstance(site.module, nn.Conv2d) or site.kind == "patch_embed" or shape[-1] != site.dim
+        assert shape[1 if channels_first else -1] == site.dim, site.path
 
 
 def test_selecting_sites():

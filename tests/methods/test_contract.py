@@ -16,8 +16,8 @@ register_all()
 
 VARIANTS = {
     "Hyperformer": [{}, {"sites": "mlp", "reduction": 16}, {"literal": True}],
-    "Polyhistor": [{}, {"placement": "sequential", "rank": 1}, {"literal": True}],
-    "PolyhistorLite": [{}, {"placement": "sequential", "reduction": 4}, {"literal": True}],
+    "Polyhistor": [{}, {"placement": "sequential", "rank": 1, "init": "fan_in"}, {"literal": True}],
+    "PolyhistorLite": [{}, {"placement": "sequential", "reduction": 4, "init": "fan_in"}, {"literal": True}],
 }
 """Options under which a method is tested besides its defaults; a method that is not here is tested as it is."""
 
@@ -107,14 +107,16 @@ def test_trains_what_it_declares(family, config):
 def test_tasks_in_one_batch_equal_one_by_one(family, config):
     encoder, method = attached(family, config)
     disturb(encoder, method)
-    encoder.eval()
-    x = images(family)
+    # float64: disturbed generators amplify rounding
+    encoder.eval().double()
+    method.double()
+    x = images(family).double()
     order = (2, 0, 1)
     with torch.no_grad():
         together = run(encoder, method, x, order)
         apart = [run(encoder, method, x, (task,)) for task in order]
     for scale, joint in enumerate(together):
-        assert_same(joint, torch.cat([maps[scale] for maps in apart]))
+        assert_same(joint, torch.cat([maps[scale] for maps in apart]), tolerance=1e-11)
     if not method.shares_encoder:
         assert not torch.equal(apart[0][-1], apart[1][-1]), "the tasks' paths are the same"
 

@@ -133,14 +133,19 @@ def test_predictions_have_the_targets_size():
     assert model.test_step(bare)[1].prediction("normals").shape == (11, 13, 3)
 
 
-def test_padding_does_not_move_the_prediction():
-    """An image beside a larger one in the batch is where it was: the crop of the padded logits is its own part."""
+def test_padding_does_not_move_the_prediction(monkeypatch):
+    """An image beside a larger one in the batch: the upper left corner of the batch's logits is its own."""
     model = build("DecodersOnly").eval()
-    data = batch(labels=((), (), ()), sizes=((32, 64), (32, 32), (32, 64)))
-    (alone, together) = model.test_step({k: v[1:2] for k, v in data.items()})[0], model.test_step(data)[1]
-    agree = (alone.prediction("semseg") == together.prediction("semseg")).float().mean()
-    assert agree > 0.6  # windows at the border see the padding
-    assert together.prediction("semseg").shape == (32, 32)
+    data = batch(labels=((), (), ()), sizes=((32, 64), (24, 40), (32, 64)))
+    # channel k rises with column and row: 4 pixels a step, so that pixel (y, x) shows (y + 0.5) / 4 - 0.5
+    rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(16.0), indexing="ij")
+    ramp = torch.stack([rows, columns, rows * 0 - 1])
+    monkeypatch.setattr(model, "logits", lambda inputs, tasks: {"normals": ramp.expand(3, -1, -1, -1)})
+    shown = model.test_step(data)[1].prediction("normals")
+    y, x = torch.meshgrid((torch.arange(24) + 0.5) / 4 - 0.5, (torch.arange(40) + 0.5) / 4 - 0.5, indexing="ij")
+    expected = torch.nn.functional.normalize(torch.stack([y, x, y * 0 - 1], dim=-1), dim=-1)
+    # the first two pixels lie outside of the first step's centre
+    torch.testing.assert_close(shown[2:, 2:], expected[2:, 2:], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["SingleTaskFull", "Hyperformer", "PolyhistorLite"])

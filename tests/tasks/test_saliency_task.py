@@ -103,8 +103,7 @@ def test_a_perfect_prediction_scores_100_and_an_unlabelled_image_does_not_count(
         ([0, 255], [0, 1]),  # mask
         ([0, 0], [0, 0]),
         ([255, 255], [1, 1]),
-        ([0, 1], [0, 1]),  # class ids
-        ([0, 1, 255], [0, 1, 255]),  # class ids with void
+        ([0, 1, 255], [0, 0, 1]),  # one stray grey level makes no class ids of a mask
         ([0, 127, 128, 200], [0, 0, 1, 1]),  # soft map: v / 255 > 0.5
         ([0, 1, 2, 255], [0, 0, 0, 1]),
     ],
@@ -115,6 +114,16 @@ def test_masks_ids_and_soft_maps_are_read(tmp_path, grey, expected):
     assert target.dtype == np.uint8
     assert target.tolist() == [expected]
     TASK.check(target, "a.png")
+
+
+def test_class_ids_are_read_where_the_config_says_so(tmp_path):
+    Image.fromarray(np.array([[0, 1, 255]], np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.array([[0, 0, 255]], np.uint8)).save(tmp_path / "void.png")
+    task = Saliency(labels="ids")
+    assert task.read(tmp_path / "a.png").tolist() == [[0, 1, 255]]
+    assert task.read(tmp_path / "void.png").tolist() == [[0, 0, 255]]
+    with pytest.raises(ValueError, match="unknown labels 'id'.*did you mean 'ids'"):
+        Saliency(labels="id")
 
 
 def test_a_one_bit_mask_is_read(tmp_path):

@@ -1,0 +1,61 @@
+"""A training step of every method relative to decoders-only: python benchmarks/methods.py [CONFIG]
+
+Time, and the memory that autograd holds for the backward passes at the worst moment, task by task as in training and
+with all tasks in one graph.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+import torch
+from measure import peak_memory, times
+from mmengine.runner import Runner
+
+from mtl.engine.config import build_runner, read_config
+from mtl.engine.plugins import register_all
+from mtl.registry import METHODS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    parser = ArgumentParser(description="Time a training step of every method.")
+    parser.add_argument("config", nargs="?", default=str(ROOT / "configs" / "quickstart.py"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--work-dir", default="work_dirs/benchmark")
+    args = parser.parse_args()
+    cfg = read_config(args.config, {"train_dataloader.num_workers": 0, "train_dataloader.persistent_workers": False})
+    register_all(cfg.get("custom_imports"))
+    runners = {}
+    for name in ["DecodersOnly", *sorted(set(METHODS.module_dict) - {"DecodersOnly"})]:
+        cfg.method = {"type": name}
+        cfg.experiment_name = f"benchmark_{name}"
+        runners[name] = build_runner(cfg, Path(args.work_dir) / name)
+    data = next(iter(Runner.build_dataloader(runners["DecodersOnly"]._train_dataloader)))
+    steps, graphs = {}, {}
+    for name, runner in runners.items():
+        model, wrapper = runner.model.train(), runner.build_optim_wrapper(runner.optim_wrapper)
+        steps[name] = lambda model=model, wrapper=wrapper: model.train_step(data, wrapper)
+        graphs[name] = lambda model=model: _one_graph(model, data)
+    seconds = times(steps, args.rounds)
+    memory = {name: peak_memory(step) for name, step in steps.items()}
+    whole = {name: peak_memory(graph) for name, graph in graphs.items()}
+    base = "DecodersOnly"
+    print(f"\n{len(data['inputs'])} images of {tuple(data['inputs'][0].shape[1:])}, {torch.get_num_threads()} threads")
+    print(f"{'':16}    time         memory       in one graph")
+    for name in runners:
+        print(
+            f"{name:16} {seconds[name]:6.3f} s {seconds[name] / seconds[base]:5.2f} "
+            f"{memory[name]:6.0f} MB {memory[name] / memory[base]:5.2f} {whole[name] / memory[name]:5.2f} times as much"
+        )
+
+
+def _one_graph(model: torch.nn.Module, data: dict) -> None:
+    batch = model.data_preprocessor(data, True)
+    sum(model(**batch, mode="loss").values()).backward()
+
+
+if __name__ == "__main__":
+    main()
