@@ -30,7 +30,7 @@ train_dataloader = dict(
     num_workers=1,
     dataset=dict(type="Blocks", length=112000, pipeline=[dict(type="RandomAugment")]),
 )
-val_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(type="Blocks", length=200, seed=1))
+val_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(type="Blocks", length=200, split="val"))
 optim_wrapper = dict(
     type="TaskwiseOptimWrapper",
     optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05),

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from mtl.registry import TASKS, TRANSFORMS
-from mtl.structures import MultiTaskSample
+from mtl.registry import TASKS, TRANSFORMS, choices
+from mtl.structures import MultiTaskSample, TargetKind
 from mtl.tasks.base import Task
 from mtl.transforms.sample import Sample
 
@@ -88,6 +88,19 @@ class MultiTaskDataset(Dataset):
             kind = ValueError if isinstance(error, ValueError) else RuntimeError
             raise kind(f"{self.describe(index)}: {error or type(error).__name__}") from error
         return pack(sample, shape)
+
+
+def check_tasks(
+    owner: str, tasks: Mapping[str, Task], kinds: Mapping[str, TargetKind], classes: Mapping[str, int]
+) -> None:
+    """Raise `ValueError` where ``tasks`` cannot learn from a data set's labels: their kinds and numbers of classes."""
+    for name, task in tasks.items():
+        if name not in kinds:
+            raise ValueError(f"{owner} has no labels for the task {name!r}; {choices(kinds, name)}")
+        if task.kind is not kinds[name]:
+            raise ValueError(f"{owner} labels {name!r} as {kinds[name].value}; the task takes {task.kind.value}")
+        if name in classes and task.out_channels != classes[name]:
+            raise ValueError(f"{owner} has {classes[name]} classes for {name!r}; the task has {task.out_channels}")
 
 
 def pack(sample: Sample, ori_shape: tuple[int, ...]) -> dict[str, Any]:

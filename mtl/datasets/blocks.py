@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from mtl.datasets.base import MultiTaskDataset, Transform
-from mtl.datasets.scenes import sensor_noise
+from mtl.datasets.base import MultiTaskDataset, Transform, check_tasks
+from mtl.datasets.render import view_of
+from mtl.datasets.scenes import SPLITS, check_request, sensor_noise
 from mtl.datasets.studio.cast import Cast
 from mtl.datasets.studio.materials import PATTERNS, Material, pick, shade_of, tint
 from mtl.datasets.studio.objects import OBJECTS
@@ -23,18 +24,17 @@ from mtl.datasets.studio.scene import BACKGROUND, Camera, Light, Scene
 from mtl.datasets.studio.sets import room, street
 from mtl.datasets.studio.shading import shade
 from mtl.datasets.studio.solids import BOX, ELLIPSOID, FRUSTUM, frames, join, oriented
-from mtl.datasets.studio.view import View
-from mtl.registry import DATASETS, choices
+from mtl.registry import DATASETS
 from mtl.structures import VOID, TargetKind
 from mtl.tasks.base import Task
 from mtl.transforms.sample import Sample
 
-SOLID_CLASSES = ("stage", "ellipsoid", "frustum", "box")
-PATTERN_CLASSES = PATTERNS
+SOLIDS = ("stage", "ellipsoid", "frustum", "box")
 DISTANCES = (1.7, 2.1, 2.5, 3.2, 4.1, 4.9, 5.9)
 """Metres along the optical axis at which a class of ``distance`` ends: about eight equal shares of the pixels."""
 
 TARGETS = {"solid": TargetKind.CLASSES, "pattern": TargetKind.CLASSES, "distance": TargetKind.CLASSES}
+_CLASSES = {"solid": len(SOLIDS), "pattern": len(PATTERNS), "distance": len(DISTANCES) + 1}
 
 
 def scatter(rng: np.random.Generator) -> Scene:
@@ -88,15 +88,17 @@ def _material(rng: np.random.Generator, size: float) -> Material:
 class Blocks(MultiTaskDataset):
     """Loose solids, rendered when they are loaded.
 
-    Serves the tasks ``solid`` (`SOLID_CLASSES`), ``pattern`` (`PATTERN_CLASSES`, the texture of every surface) and
-    ``distance`` (one class more than `DISTANCES`); the sky is void.
+    Serves the tasks ``solid`` (`SOLIDS`), ``pattern`` (`PATTERNS`, the texture of every surface) and ``distance`` (one
+    class more than `DISTANCES`); the sky is void.
 
     Args:
         tasks: any of these.
         length: number of images.
         size: (H, W) pixels.
         pipeline: the transforms.
-        seed: of the solids and of the transforms' random numbers.
+        seed: of the transforms' random numbers.
+        split: ``train`` or ``val``.
+        scene_seed: of the pictures.
     """
 
     def __init__(
@@ -106,11 +108,14 @@ class Blocks(MultiTaskDataset):
         size: Sequence[int] = (128, 128),
         pipeline: Sequence[Mapping[str, Any] | Transform] = (),
         seed: int = 0,
+        split: str = "train",
+        scene_seed: int = 0,
     ) -> None:
-        unknown = sorted(set(tasks) - set(TARGETS))
-        if unknown:
-            raise ValueError(f"Blocks has no labels for the task {unknown[0]!r}; {choices(TARGETS, unknown[0])}")
+        check_request("Blocks", length, size, split, scene_seed)
         super().__init__(tasks, pipeline, seed)
+        check_tasks("Blocks", self.tasks, TARGETS, _CLASSES)
+        self.split = split
+        self.scene_seed = scene_seed
         self.length = length
         self.size = (int(size[0]), int(size[1]))
 
@@ -118,9 +123,10 @@ class Blocks(MultiTaskDataset):
         return self.length
 
     def load(self, index: int) -> Sample:
-        rng = np.random.default_rng((self.seed, index, 1, 0))
+        # the third number keeps the pictures apart from those of `Scenes`
+        rng = np.random.default_rng((self.scene_seed, index, 1, SPLITS.index(self.split)))
         scene = scatter(rng)
-        view = View(self.size, scene.camera.position, scene.camera.rotation, scene.camera.focal * min(self.size))
+        view = view_of(scene, self.size)
         raster, surfaces = rasterise(scene, view)
         image, _ = shade(scene, view, raster, surfaces)
         pattern = np.array([PATTERNS.index(material.pattern) for material in scene.materials])

@@ -46,13 +46,14 @@ def render(
         the picture's axes x right, y up, z to the viewer, and ``depth`` in metres along the optical axis, zero in the
         sky.
     """
-    view = _view(scene, size, roll, zoom, flip)
+    view = view_of(scene, size, roll, zoom, flip)
     raster, surfaces = rasterise(scene, view)
     image, normals = shade(scene, view, raster, surfaces)
     return image, _labels(scene, raster, surfaces) | {"normals": normals}
 
 
-def _view(scene: Scene, size: tuple[int, int], roll: float, zoom: float, flip: bool) -> View:
+def view_of(scene: Scene, size: tuple[int, int], roll: float = 0.0, zoom: float = 1.0, flip: bool = False) -> View:
+    """The view of ``scene``'s camera as `render` takes it."""
     c, s = np.cos(np.radians(roll)), np.sin(np.radians(roll))
     turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
     if flip:

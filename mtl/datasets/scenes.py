@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from mtl.datasets.base import MultiTaskDataset, Transform
+from mtl.datasets.base import MultiTaskDataset, Transform, check_tasks
 from mtl.datasets.render import PART_CLASSES, SCENE_CLASSES, TARGETS, compose, render
 from mtl.registry import DATASETS, choices
 from mtl.tasks.base import Task
 from mtl.transforms.sample import Sample
 
-_SPLITS = ("train", "val")
+SPLITS = ("train", "val")
 _CLASSES = {"semseg": len(SCENE_CLASSES), "human_parts": len(PART_CLASSES)}
 
 
@@ -29,8 +29,9 @@ class Scenes(MultiTaskDataset):
         length: number of images; the first ones stay the same whatever it is.
         size: (H, W) pixels.
         pipeline: the transforms.
-        seed: of the scenes and of the transforms' random numbers.
+        seed: of the transforms' random numbers; runs of other seeds see the same scenes.
         split: ``train`` or ``val``; they have no scene in common.
+        scene_seed: of the scenes.
     """
 
     def __init__(
@@ -41,20 +42,15 @@ class Scenes(MultiTaskDataset):
         pipeline: Sequence[Mapping[str, Any] | Transform] = (),
         seed: int = 0,
         split: str = "train",
+        scene_seed: int = 0,
     ) -> None:
-        unknown = sorted(set(tasks) - set(TARGETS))
-        if unknown:
-            raise ValueError(f"Scenes has no labels for the task {unknown[0]!r}; {choices(TARGETS, unknown[0])}")
-        if split not in _SPLITS:
-            raise ValueError(f"Scenes has no split {split!r}; {choices(_SPLITS, split)}")
-        if length < 1 or len(size) != 2 or min(size) < 1:
-            raise ValueError(f"Scenes needs a positive length and size (H, W); got length {length}, size {size}")
+        check_request("Scenes", length, size, split, scene_seed)
         super().__init__(tasks, pipeline, seed)
-        for name, task in self.tasks.items():
-            _check(name, task)
+        check_tasks("Scenes", self.tasks, TARGETS, _CLASSES)
         self.length = length
         self.size = (int(size[0]), int(size[1]))
         self.split = split
+        self.scene_seed = scene_seed
 
     def __len__(self) -> int:
         return self.length
@@ -64,7 +60,7 @@ class Scenes(MultiTaskDataset):
 
     def load(self, index: int) -> Sample:
         # the last number keeps the splits apart, and both from the generators of the transforms
-        rng = np.random.default_rng((self.seed, index, 0, 1 + _SPLITS.index(self.split)))
+        rng = np.random.default_rng((self.scene_seed, index, 0, 1 + SPLITS.index(self.split)))
         image, targets = render(compose(rng), self.size)
         targets = {name: targets[name] for name in self.tasks if name in targets}
         kinds = {name: TARGETS[name] for name in self.tasks}
@@ -78,9 +74,11 @@ def sensor_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(image + noise.astype(np.int16), 0, 255).astype(np.uint8)
 
 
-def _check(name: str, task: Task) -> None:
-    """Raise `ValueError` where a task cannot learn from the labels of its name."""
-    if task.kind is not TARGETS[name]:
-        raise ValueError(f"Scenes renders {name!r} as {TARGETS[name].value}; the task takes {task.kind.value}")
-    if name in _CLASSES and task.out_channels != _CLASSES[name]:
-        raise ValueError(f"Scenes has {_CLASSES[name]} classes for {name!r}; the task has {task.out_channels}")
+def check_request(owner: str, length: int, size: Sequence[int], split: str, scene_seed: int) -> None:
+    """Raise `ValueError` for what no rendered data set has."""
+    if split not in SPLITS:
+        raise ValueError(f"{owner} has no split {split!r}; {choices(SPLITS, split)}")
+    if length < 1 or len(size) != 2 or min(size) < 1:
+        raise ValueError(f"{owner} needs a positive length and size (H, W); got length {length}, size {size}")
+    if scene_seed < 0:
+        raise ValueError(f"{owner}: scene_seed is at least 0; got {scene_seed}")

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import Runner
+from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
+from torch.utils.data import DataLoader
 
+from mtl.engine.checkpoints import model_of
 from mtl.engine.distributed import launch
 from mtl.engine.plugins import register_all
 from mtl.engine.runner import MultiTaskRunner
-from mtl.registry import DATA_SAMPLERS, DATASETS, HOOKS, TRANSFORMS, check_part, choices
+from mtl.registry import DATA_SAMPLERS, DATASETS, HOOKS, TRANSFORMS, check_arguments, check_part, choices
 
 OWN_KEYS = {
     "encoder": "config of the encoder",
@@ -98,40 +101,53 @@ def build_runner(
             full.load_from = _existing(resume)
     if full.launcher != "none":
         full.model_wrapper_cfg = {"type": "mtl.TaskwiseDistributed"}
-    return MultiTaskRunner.from_cfg(full)
+    runner = MultiTaskRunner.from_cfg(full)
+    if train:
+        for hook in model_of(runner).method.hooks():
+            runner.register_hook(hook)
+    return runner
 
 
 def _assemble(cfg: Config, train: bool) -> Config:
     """The runner's config: parts put where they are used."""
     full = copy.deepcopy(cfg)
     full.default_scope = "mtl"
-    tasks = full.tasks
     own = {key: full.get(key) for key in ("encoder", "method", "decoder", "tasks") if full.get(key) is not None}
     full["build"], full["source"] = _plain(own), _plain(cfg.to_dict())
     full.model = {"type": "MultiTaskModel", **own, **(full.get("model") or {})}
-    data_tasks = {name: {k: v for k, v in task.items() if k != "decoder"} for name, task in tasks.items()}
+    _add_loaders(full)
+    _check_mmengine_parts(full)
+    if not train:
+        for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
+            full.pop(key, None)
+        for key in ("val_dataloader", "val_evaluator", "val_cfg"):
+            full.pop(key, None)
+    full.default_hooks = _default_hooks(full, train)
+    return full
+
+
+def _add_loaders(full: Config) -> None:
+    """Tasks, samplers and evaluators of the data loaders; the test's are the validation's unless there are others."""
+    tasks = {name: {k: v for k, v in task.items() if k != "decoder"} for name, task in full.tasks.items()}
     if full.get("test_dataloader") is None and full.get("val_dataloader") is not None:
         full.test_dataloader = copy.deepcopy(full.val_dataloader)
     for part in ("train", "val", "test"):
         loader = full.get(f"{part}_dataloader")
         if loader is None:
             continue
-        loader.dataset["tasks"] = data_tasks
-        _fill_dataset(loader.dataset, full)
+        loader.dataset["tasks"] = tasks
+        _fill_dataset(loader.dataset, full, part)
         loader.setdefault("sampler", {"type": "EpochSampler", "shuffle": part == "train"})
         check_part(loader.sampler, DATA_SAMPLERS, ["dataset"])
         loader.setdefault("persistent_workers", bool(loader.get("num_workers")))
-    protocol = full.get("protocol", "original")
-    for part in ("val", "test"):
-        if full.get(f"{part}_dataloader") is not None:
-            metric = {"type": "MultiTaskMetric", "tasks": data_tasks, "protocol": protocol}
-            full.setdefault(f"{part}_evaluator", metric)
+        check_arguments(DataLoader, set(loader) - {"num_batch_per_epoch"}, f"{part}_dataloader")
+        if part != "train":
+            full.setdefault(f"{part}_evaluator", {"type": "MultiTaskMetric", "tasks": tasks})
             full.setdefault(f"{part}_cfg", {})
-    if not train:
-        for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
-            full.pop(key, None)
-        for key in ("val_dataloader", "val_evaluator", "val_cfg"):
-            full.pop(key, None)
+
+
+def _default_hooks(full: Config, train: bool) -> dict[str, Any]:
+    """`DEFAULT_HOOKS` with the config's changes; None removes a hook, MMEngine's own too."""
     hooks = copy.deepcopy(DEFAULT_HOOKS)
     hooks["delta_m"]["single_task"] = full.get("single_task")
     if full.get("single_task") is None:
@@ -139,30 +155,63 @@ def _assemble(cfg: Config, train: bool) -> Config:
     if not train:
         hooks = {name: hook for name, hook in hooks.items() if name in ("delta_m", "pictures", "logger")}
     for name, hook in (full.get("default_hooks") or {}).items():
-        if not train and name not in hooks:
-            continue
-        hooks[name] = hook if hook is None or "type" in hook else {**hooks.get(name, {}), **hook}
+        if train or name in hooks:
+            hooks[name] = hook if hook is None or "type" in hook else {**hooks.get(name, {}), **hook}
     for hook in [*hooks.values(), *(full.get("custom_hooks") or ())]:
         if isinstance(hook, Mapping):
             check_part(hook, HOOKS)
-    full.default_hooks = {name: hook for name, hook in hooks.items() if hook is not None}
-    removed = {name: None for name, hook in hooks.items() if hook is None and name in _MMENGINE_HOOKS}
-    full.default_hooks.update({**removed, **({} if "checkpoint" in full.default_hooks else {"checkpoint": None})})
-    return full
+    hooks.setdefault("checkpoint", None)
+    return {name: hook for name, hook in hooks.items() if hook is not None or name in _MMENGINE_HOOKS}
 
 
-def _fill_dataset(dataset: ConfigDict, full: Config) -> None:
-    """What a data set and its transforms share with the rest: the encoder's size, the data root, the run's seed."""
-    size = full.encoder.get("size")
-    shared = {"size": size, "root": full.get("data_root"), "seed": (full.get("randomness") or {}).get("seed", 0)}
-    for registry, part in [(DATASETS, dataset), *((TRANSFORMS, step) for step in dataset.get("pipeline", ()))]:
-        kind = part.get("type")
+def _fill_dataset(dataset: ConfigDict, full: Config, part: str) -> None:
+    """What a data set and its transforms share with the rest, by the names of their arguments.
+
+    ``size`` is the encoder's, ``root`` the config's ``data_root``, ``seed`` the run's; ``targets`` of `Resize` follows
+    from the protocol.
+    """
+    resized = part == "train" or full.get("protocol", "original") == "resized"
+    shared = {
+        "size": full.encoder.get("size"),
+        "root": full.get("data_root"),
+        "seed": (full.get("randomness") or {}).get("seed", 0),
+        "targets": resized,
+    }
+    for registry, cfg in [(DATASETS, dataset), *((TRANSFORMS, step) for step in dataset.get("pipeline", ()))]:
+        kind = cfg.get("type")
         target = registry.get(kind) if isinstance(kind, str) else kind
         accepted = inspect.signature(target).parameters if target else {}
         for name, value in shared.items():
             if name in accepted and value is not None:
-                part.setdefault(name, value)
-        check_part(part, registry)
+                cfg.setdefault(name, value)
+        check_part(cfg, registry)
+        if part != "train" and cfg.get("targets", resized) != resized:
+            raise ValueError(
+                f"{part}_dataloader: {kind} has targets={cfg.targets}, the protocol is "
+                f"{full.get('protocol', 'original')!r}; set protocol='{'original' if resized else 'resized'}' instead"
+            )
+
+
+def _check_mmengine_parts(full: Config) -> None:
+    """Raise `ValueError` for an unknown type or argument of MMEngine's parts, which would fail with a traceback."""
+    wrapper = full.get("optim_wrapper") or {}
+    if isinstance(wrapper.get("optimizer"), Mapping):
+        check_part(wrapper.optimizer, OPTIMIZERS, ["params"])
+    schedulers = full.get("param_scheduler") or []
+    for scheduler in [schedulers] if isinstance(schedulers, Mapping) else schedulers:
+        if isinstance(scheduler, Mapping):
+            check_part(_without(scheduler, "convert_to_iter_based"), PARAM_SCHEDULERS, ["optimizer", "param_name"])
+    by_epoch = (full.get("train_cfg") or {}).get("by_epoch", True)
+    loops = {"train": EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop, "val": ValLoop, "test": TestLoop}
+    for part, loop in loops.items():
+        given = _without(full.get(f"{part}_cfg") or {}, "by_epoch")
+        if given and "type" not in given:
+            made = ["runner", "dataloader"] if part == "train" else ["runner", "dataloader", "evaluator"]
+            check_arguments(loop, [*given, *made], f"{part}_cfg")
+
+
+def _without(cfg: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in cfg.items() if name != key}
 
 
 _MMENGINE_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")

@@ -12,10 +12,12 @@ from mmengine.runner import Runner
 from mtl.engine.checkpoints import model_of
 from mtl.engine.results import collect, table, write_json
 from mtl.evaluation.delta_m import REFERENCE
+from mtl.registry import choices
 
 
 def train(runner: Runner) -> dict[str, Any]:
     """Run the training; its last validation becomes ``result.json`` and the table that is printed."""
+    stored = stored_rows(runner.cfg.get("stored_results"))  # a mistake in it shows before the training
     runner.train()
     metrics = dict(runner.message_hub.runtime_info.get("last_metrics", {}))
     model = model_of(runner)
@@ -24,7 +26,7 @@ def train(runner: Runner) -> dict[str, Any]:
         folder = Path(runner.work_dir)
         write_json(result, folder / "result.json")
         print("\n" + table(result))
-        print(closing(folder, stored_rows(runner.cfg.get("stored_results")), result))
+        print(summary(folder, stored, result))
     return result
 
 
@@ -34,15 +36,22 @@ def stored_rows(name: str | None) -> list[dict[str, Any]]:
         return []
     path = REFERENCE / f"{name}.json"
     if not path.is_file():
-        raise ValueError(f"no stored results {name!r} ship with the package")
-    return json.loads(path.read_text("utf-8"))["rows"]
+        raise ValueError(f"no stored results {name!r} ship with the package; {choices(_with_rows(), name)}")
+    rows = json.loads(path.read_text("utf-8")).get("rows")
+    if rows is None:
+        raise ValueError(f"{name!r} has scores but no results of methods; {choices(_with_rows(), name)}")
+    return rows
 
 
-def closing(folder: Path, stored: list[dict[str, Any]], result: dict[str, Any]) -> str:
+def _with_rows() -> list[str]:
+    return [path.stem for path in REFERENCE.glob("*.json") if "rows" in json.loads(path.read_text("utf-8"))]
+
+
+def summary(folder: Path, stored: list[dict[str, Any]], result: dict[str, Any]) -> str:
     """Where everything is, and stored results of other methods beside this one's."""
     lines: list[str] = []
     if stored:
-        lines += ["", beside(stored, result)]
+        lines += ["", comparison_table(stored, result)]
     best = folder / "best.safetensors"
     adapter = (
         best if best.is_file() else max(folder.glob("*_*.safetensors"), default=None, key=lambda p: p.stat().st_mtime)
@@ -57,7 +66,7 @@ def closing(folder: Path, stored: list[dict[str, Any]], result: dict[str, Any]) 
     return "\n".join(lines)
 
 
-def beside(stored: list[dict[str, Any]], result: dict[str, Any]) -> str:
+def comparison_table(stored: list[dict[str, Any]], result: dict[str, Any]) -> str:
     """A table with a row per method: trained share of the encoder and each task's main metric."""
     rows = [*stored, {**result, "method": f"{result['method']} (this run)"}]
     tasks = list(result["main"])
@@ -67,7 +76,8 @@ def beside(stored: list[dict[str, Any]], result: dict[str, Any]) -> str:
     ]
     for row in rows:
         share = 100 * row["parameters"]["encoder"] / row["parameters"]["base"]
-        cells = "".join(f"{row['main'][task]:>13.2f}" for task in tasks)
+        values = [row["main"].get(task) for task in tasks]
+        cells = "".join(f"{'-':>13}" if value is None else f"{value:>13.2f}" for value in values)
         delta = row.get("delta_m")
         lines.append(f"  {row['method']:<28}{share:>9.1f}%{cells}" + (f"{delta:>+9.2f}" if delta is not None else ""))
     return "\n".join(lines)

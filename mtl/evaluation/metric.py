@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from mtl.registry import METRICS, TASKS, choices
+from mtl.registry import METRICS, TASKS
 from mtl.structures import MultiTaskSample
 from mtl.tasks import Task
-
-PROTOCOLS = ("original", "resized")
 
 Statistics = dict[str, Mapping[str, np.ndarray]]
 """One image's statistics by task, without the tasks that it does not count for."""
@@ -27,8 +25,6 @@ class MultiTaskMetric(BaseMetric):
 
     Args:
         tasks: each task's config (or a `Task`) by name; the name is the task's key in the samples.
-        protocol: where the targets stand: ``original`` at the images' own resolution, ``resized`` at the network's
-            input. The data pipeline decides it; here it is the label of the numbers.
         collect_device: where MMEngine gathers the results, ``cpu`` or ``gpu``.
         prefix: put before every metric's name.
     """
@@ -38,14 +34,10 @@ class MultiTaskMetric(BaseMetric):
     def __init__(
         self,
         tasks: Mapping[str, Any],
-        protocol: str = "original",
         collect_device: str = "cpu",
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device, prefix)
-        if protocol not in PROTOCOLS:
-            raise ValueError(f"unknown protocol {protocol!r}; {choices(PROTOCOLS, str(protocol))}")
-        self.protocol = protocol
         self.tasks: dict[str, Task] = {
             name: task if isinstance(task, Task) else TASKS.build(dict(task, name=name)) for name, task in tasks.items()
         }

@@ -13,7 +13,7 @@ Trained, T tasks, L layers:
     + 2 * Σ_l s(l)^3                                  α: s(l) kernels (s x s) for down and as many for up
 
 The paper does not say how biases and the LayerNorm reach a layer's width. Here (`expand`) template i supplies the
-i-th of s(l) consecutive pieces of C_1 channels, which takes no further parameter and gives the tables' counts to the integer.
+i-th of s(l) consecutive pieces of C_1 channels, which takes no further parameter and gives the tables' counts.
 
 Departures: as in `polyhistor`, the start is exact. The kernels α_i start as the s cyclic permutations: each block of a
 layer's weight is then one template, at a template's size.

@@ -17,8 +17,8 @@ _PNG_SIGNATURE, _PNG_BIT_DEPTH = b"\x89PNG\r\n\x1a\n", 24
 def read_image(path: Path, channels: int, white: int = 1) -> np.ndarray:
     """An image file's numbers as uint8: ``(H, W)`` for 1 channel, ``(H, W, 3)`` RGB for 3.
 
-    A palette image gives its indices and a 1-bit image 0 and ``white``. `ValueError` where the file cannot be decoded, is
-    cut off, has 16 bits per channel, or another number of channels.
+    A palette image gives its indices and a 1-bit image 0 and ``white``. `ValueError` where the file cannot be decoded,
+    is cut off, has 16 bits per channel, or another number of channels.
     """
     try:
         data = Path(path).read_bytes()

@@ -294,7 +294,7 @@ def test_items_are_deterministic() -> None:
 
 
 def test_splits_and_seeds_share_no_scene() -> None:
-    sets = [scenes(split=split, seed=seed) for split in ("train", "val") for seed in (0, 1)]
+    sets = [scenes(split=split, scene_seed=seed) for split in ("train", "val") for seed in (0, 1)]
     pictures = {s[i]["inputs"].numpy().tobytes() for s in sets for i in range(6)}
     assert len(pictures) == 24
     assert sets[0][2]["data_samples"].name == "train-000002"

@@ -42,6 +42,18 @@ CONFIGS = {
     "transform": ("train_dataloader['dataset']['pipeline'][0].update(rotation=3)", ["'rotation'", "rotate"]),
     "key": ("metod = dict(type='PolyhistorLite')", ["unknown key 'metod'", "did you mean 'method'"]),
     "protocol": ("protocol = 'resize'", ["'resize'", "resized", "original"]),
+    "targets": (
+        "val_dataloader['dataset'].update(pipeline=[dict(type='Resize', targets=True)])",
+        ["targets=True", "protocol='resized'"],
+    ),
+    "optimizer": ("optim_wrapper['optimizer'].update(lrr=1)", ["no argument 'lrr'", "did you mean 'lr'"]),
+    "optimizer type": ("optim_wrapper['optimizer'].update(type='Adamm')", ["'Adamm'", "did you mean 'Adam"]),
+    "scheduler": ("param_scheduler.update(powr=1)", ["no argument 'powr'", "did you mean 'power'"]),
+    "scheduler type": ("param_scheduler.update(type='PolyLRR')", ["'PolyLRR'", "did you mean 'PolyLR'"]),
+    "loader": ("train_dataloader.update(batchsize=2)", ["train_dataloader", "did you mean 'batch_size'"]),
+    "loop": ("train_cfg = dict(by_epoch=True, max_epoch=2)", ["train_cfg", "did you mean 'max_epochs'"]),
+    "stored": ("stored_results = 'nothing'", ["'nothing'", "quickstart"]),
+    "stored scores": ("stored_results = 'polyhistor'", ["'polyhistor'", "quickstart"]),
     "hook": ("default_hooks.update(checkpoint=dict(keeep=3))", ["keeep", "keep"]),
     "single task": ("single_task = dict(semseg=50.0)", ["human_parts", "single-task"]),
     "reference": ("single_task = 'polyhistor/swin'", ["polyhistor/swin_t"]),
@@ -71,7 +83,7 @@ PHOTOS = """
 tasks = dict(semseg=dict(type="SemanticSegmentation", classes=3), saliency=dict(type="Saliency"))
 single_task = None
 data_root = {root!r}
-_resize = [dict(type="Resize", targets=True)]
+_resize = [dict(type="Resize")]
 train_dataloader.update(num_workers={workers}, dataset=dict(type="FolderDataset", split="train", pipeline=_resize))
 val_dataloader.update(num_workers={workers}, dataset=dict(type="FolderDataset", split="val", pipeline=_resize))
 """

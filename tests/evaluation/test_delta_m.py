@@ -38,7 +38,7 @@ def test_misprints_are_in_the_rows_as_printed():
 
 def test_shipped_single_task_scores_are_the_tables_first_rows():
     names = {"swin_t", "swin_b_1k", "swin_b_22k", "pvt_s", "moby"}
-    assert set(references()) == {f"polyhistor/{name}" for name in names} | {"quickstart/scenes"}
+    assert {f"polyhistor/{name}" for name in names} | {"quickstart/scenes"} <= set(references())
     assert list(load_single_task("polyhistor/swin_t").values()) == [67.21, 61.93, 62.35, 17.97]
     for _, reference, row in paper_rows():
         if row["method"] == "Single-task Full Fine-tuning":

@@ -102,15 +102,12 @@ def test_mistakes_are_named():
     del sample.pred_semseg
     with pytest.raises(ValueError, match="semseg but no prediction"):
         MultiTaskMetric(TASKS).process(None, [sample])
-    with pytest.raises(ValueError, match="unknown protocol 'originl'; did you mean 'original'"):
-        MultiTaskMetric(TASKS, protocol="originl")
     with pytest.raises(ValueError, match=r"valid: .*Saliency"):
         MultiTaskMetric({"saliency": dict(type="Salient")})
 
 
 def test_names_configs_and_prefix():
-    metric = MultiTaskMetric({"scene": SemanticSegmentation(3)}, protocol="resized", prefix="val")
-    assert metric.protocol == "resized"
+    metric = MultiTaskMetric({"scene": SemanticSegmentation(3)}, prefix="val")
     assert "val/scene/mIoU" in metric.evaluate(0)
     assert MultiTaskMetric({"scene": TASKS["semseg"]}).tasks["scene"].name == "scene"
 

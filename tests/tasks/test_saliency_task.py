@@ -122,7 +122,7 @@ def test_class_ids_are_read_where_the_config_says_so(tmp_path):
     task = Saliency(labels="ids")
     assert task.read(tmp_path / "a.png").tolist() == [[0, 1, 255]]
     assert task.read(tmp_path / "void.png").tolist() == [[0, 0, 255]]
-    with pytest.raises(ValueError, match="unknown labels 'id'.*did you mean 'ids'"):
+    with pytest.raises(ValueError, match=r"unknown labels 'id'.*did you mean 'ids'"):
         Saliency(labels="id")
 
 
