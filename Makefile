@@ -1,4 +1,4 @@
-# The targets that pre-commit and CI call.
+# lint and types are what pre-commit and CI call; CI tests by the README's command.
 .PHONY: lint types test
 
 lint:

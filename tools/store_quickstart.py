@@ -16,8 +16,7 @@ from mtl.engine.command_line import friendly
 from mtl.evaluation.delta_m import REFERENCE, delta_m
 
 ROOT = Path(__file__).resolve().parents[1]
-METHODS = ("SingleTaskFull", "MultiTaskFull", "DecodersOnly")
-HIGHER_IS_BETTER = {"semseg": True, "human_parts": True, "saliency": True, "normals": False}
+METHODS = ("SingleTaskFull", "MultiTaskFull", "DecodersOnly", "PolyhistorLite")
 
 
 @friendly
@@ -35,10 +34,10 @@ def main() -> int:
         if not (folder / "result.json").is_file():
             subprocess.run([*command, "--work-dir", str(folder), "--cfg-options", *options], check=True)
         result = json.loads((folder / "result.json").read_text("utf-8"))
-        rows[method] = {key: result[key] for key in ("method", "main", "parameters")}
+        rows[method] = {key: result[key] for key in ("method", "main", "higher_is_better", "parameters")}
     single = rows["SingleTaskFull"]["main"]
     for row in rows.values():
-        row["delta_m"] = round(delta_m(row["main"], single, HIGHER_IS_BETTER), 4)
+        row["delta_m"] = round(delta_m(row["main"], single, row["higher_is_better"]), 4)
         row["main"] = {task: round(value, 4) for task, value in row["main"].items()}
     ordered = [rows[method] for method in METHODS if method in rows]
     stored = {

@@ -76,7 +76,7 @@ class FolderDataset(MultiTaskDataset):
     ::
 
         root/images/<name>.jpg     .jpeg or .png
-        root/<task>/<name>.png     one folder per task, named like the task
+        root/<task>/<name>.png     one folder per task, named like the task; or another suffix that the task reads
         root/splits/<split>.txt    one name a line, without the suffix
 
     Labels have the size of their image as it is displayed. Only names are looked at here; files are read and checked
@@ -107,7 +107,7 @@ class FolderDataset(MultiTaskDataset):
             raise ValueError(f"there is no data set at {self.root}: no such folder (working directory {Path.cwd()})")
         self.names = _read_split(self.root, split)
         self.images = self._find_images(split)
-        self.labels = {task: self._find_labels(task, split) for task in self.tasks}
+        self.labels = {name: self._find_labels(name, task.suffixes, split) for name, task in self.tasks.items()}
         self.labelled = {task: len(names) for task, names in self.labels.items()}
 
     def _find_images(self, split: str) -> list[str]:
@@ -122,16 +122,16 @@ class FolderDataset(MultiTaskDataset):
             )
         return [images[name] for name in self.names]
 
-    def _find_labels(self, task: str, split: str) -> set[str]:
-        """The names of the split that have a label for ``task``."""
+    def _find_labels(self, task: str, suffixes: Sequence[str], split: str) -> dict[str, str]:
+        """The label files for ``task`` by the names of the split that have one."""
         folder = self.root / task
         files = set(os.listdir(folder)) if folder.is_dir() else set()
-        found = {name for name in self.names if f"{name}.png" in files}
+        found = {name: name + suffix for suffix in suffixes for name in self.names if name + suffix in files}
         if not found:
             folders = sorted(p.name for p in self.root.iterdir() if p.is_dir() and p.name not in ("images", "splits"))
             raise ValueError(
-                f"no image of the split {split!r} has a label for the task {task!r}: expected {folder}/<name>.png; "
-                f"folders in {self.root}: {', '.join(folders) or 'none'}"
+                f"no image of the split {split!r} has a label for the task {task!r}: expected "
+                f"{folder}/<name>{' or '.join(suffixes)}; folders in {self.root}: {', '.join(folders) or 'none'}"
             )
         return found
 
@@ -149,7 +149,7 @@ class FolderDataset(MultiTaskDataset):
         for key, task in self.tasks.items():
             if name not in self.labels[key]:
                 continue
-            label = self.root / key / f"{name}.png"
+            label = self.root / key / self.labels[key][name]
             target = task.read(label)
             if target.shape[:2] != image.shape[:2]:
                 raise ValueError(

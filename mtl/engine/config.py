@@ -194,9 +194,9 @@ def _fill_dataset(dataset: ConfigDict, full: Config, part: str) -> None:
 
 def _check_mmengine_parts(full: Config) -> None:
     """Raise `ValueError` for an unknown type or argument of MMEngine's parts, which would fail with a traceback."""
-    wrapper = full.get("optim_wrapper") or {}
-    if isinstance(wrapper.get("optimizer"), Mapping):
-        check_part(wrapper.optimizer, OPTIMIZERS, ["params"])
+    optimizer = (full.get("optim_wrapper") or {}).get("optimizer")
+    if isinstance(optimizer, Mapping):
+        check_part(optimizer, OPTIMIZERS, ["params"])
     schedulers = full.get("param_scheduler") or []
     for scheduler in [schedulers] if isinstance(schedulers, Mapping) else schedulers:
         if isinstance(scheduler, Mapping):

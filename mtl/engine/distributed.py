@@ -32,7 +32,7 @@ class TaskwiseDistributed(nn.Module):
     parameters start equal, batch norms see the global batch, and `TaskwiseOptimWrapper.finish` sums the gradients.
     """
 
-    module: Any  # MultiTaskModel, which this room does not import
+    module: Any  # a MultiTaskModel, whose steps the runner calls
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()

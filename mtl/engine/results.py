@@ -27,6 +27,7 @@ def collect(model: MultiTaskModel, metrics: Mapping[str, float], protocol: str, 
         "protocol": protocol,
         "metrics": per_task,
         "main": {name: per_task[name].get(task.metric, math.nan) for name, task in model.tasks.items()},
+        "higher_is_better": {name: task.higher_is_better for name, task in model.tasks.items()},
         "delta_m": metrics.get("delta_m"),
         "parameters": {
             "encoder": counts.encoder,

@@ -38,6 +38,8 @@ class Task:
     metric: ClassVar[str]
     """The one number of `summarise` that Δm and tables use."""
     higher_is_better: ClassVar[bool]
+    suffixes: ClassVar[tuple[str, ...]] = (".png",)
+    """Of the label files that `read` takes."""
 
     def __init__(self, name: str, out_channels: int, loss_weight: float) -> None:
         self.name = name

@@ -6,10 +6,11 @@ import torch
 
 from mtl.registry import TASKS
 from mtl.structures import TargetKind
-from mtl.tasks import HumanParts, Saliency, SemanticSegmentation, SurfaceNormals, Task
+from mtl.tasks import Task
 
 SIZE = (13, 17)
-ALL = [SemanticSegmentation(classes=5), HumanParts(), Saliency(), SurfaceNormals()]
+OPTIONS = {"SemanticSegmentation": {"classes": 5}}
+ALL = [TASKS.build(dict(type=kind, **OPTIONS.get(kind, {}))) for kind in sorted(TASKS.module_dict)]
 
 
 def make_target(task: Task, batch: int, seed: int = 0) -> torch.Tensor:
@@ -20,8 +21,16 @@ def make_target(task: Task, batch: int, seed: int = 0) -> torch.Tensor:
         vectors = rng.normal(size=(batch, *SIZE, 3))
         vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
         return torch.from_numpy(np.where(void[..., None], 0, vectors).astype(np.float32))
+    if task.kind is TargetKind.DEPTH:
+        return torch.from_numpy(np.where(void, 0, rng.uniform(0.5, 9, void.shape)).astype(np.float32))
     ids = rng.integers(0, max(task.out_channels, 2), (batch, *SIZE))
     return torch.from_numpy(np.where(void, 255, ids).astype(np.uint8))
+
+
+def is_void(task: Task, target):
+    if task.kind is TargetKind.CLASSES:
+        return target == 255
+    return (target == 0).all(-1) if task.kind is TargetKind.VECTORS else target == 0
 
 
 def make_logits(task: Task, batch: int, seed: int = 1) -> torch.Tensor:
@@ -81,7 +90,7 @@ def test_void_pixels_get_no_gradient(task):
     logits, target = make_logits(task, 1), make_target(task, 1)
     logits = torch.nn.functional.interpolate(logits.detach(), SIZE).requires_grad_()
     task.loss(logits, target).backward()
-    void = (target == 0).all(-1) if task.kind is TargetKind.VECTORS else target == 255
+    void = is_void(task, target)
     assert void.any()
     assert (logits.grad.abs().sum(1)[void] == 0).all()
     assert logits.grad.isfinite().all()
@@ -140,7 +149,7 @@ def test_pictures_are_rgb_with_grey_void_and_the_legend_names_their_colours(task
     picture = task.draw(target)
     assert picture.shape == task.draw(prediction).shape == (*SIZE, 3)
     assert picture.dtype == task.draw(prediction).dtype == np.uint8
-    void = (target == 0).all(-1) if task.kind is TargetKind.VECTORS else target == 255
+    void = is_void(task, target)
     assert (picture[void] == 127).all()
     assert not (picture[~void] == 127).all(-1).any()
 

@@ -2,8 +2,8 @@
 
     DATA/images/<name>.jpg   DATA/<task>/<name>.png   DATA/splits/{train,val}.txt
 
-Run with ``--cfg-options data_root=DATA``. Classes below are VOC's 21 and seven kinds of clothing; for your own folder
-copy this file and name yours.
+Run with ``--cfg-options data_root=DATA``. Classes below are VOC's 21, and background, hair, skin and clothes; for your
+own folder copy this file and name yours.
 """
 
 tasks = dict(
