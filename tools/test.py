@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("checkpoint", help="a full checkpoint (.pth) or an adapter file (.safetensors)")
     parser.add_argument("--work-dir", help="where logs and pictures go (work_dirs/<config>)")
     parser.add_argument("--out", help="the result as JSON (<work dir>/test.json)")
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], help="found out by default")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], help="detected by default")
     args = parser.parse_args()
     checkpoint = Path(args.checkpoint)
     if not checkpoint.is_file():

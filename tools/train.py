@@ -16,9 +16,9 @@ def main() -> int:
     add_config(parser)
     parser.add_argument("--work-dir", help="where logs, checkpoints and pictures go (work_dirs/<config>)")
     parser.add_argument(
-        "--resume", nargs="?", const=True, default=False, help="go on from the latest checkpoint, or from this one"
+        "--resume", nargs="?", const=True, default=False, help="resume from the latest checkpoint, or from this one"
     )
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], help="found out by default")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], help="detected by default")
     args = parser.parse_args()
     cfg = read_config(args.config, args.cfg_options)
     runner = build_runner(cfg, args.work_dir, args.resume, args.launcher)

@@ -7,7 +7,6 @@ encoder, method, decoder and tasks, and the fingerprint of the base weights. Rea
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mtl.engine.files import replacing
 from mtl.models.multitask import MultiTaskModel
 
 FORMAT = "mtl-adapter-1"
@@ -44,7 +44,7 @@ def read_meta(path: Path) -> dict[str, Any]:
     except (SafetensorError, OSError) as error:
         raise ValueError(f"cannot read the adapter file {str(path)!r}: {str(error).splitlines()[0]}") from error
     if meta.get("format") != FORMAT:
-        raise ValueError(f"{str(path)!r} is no adapter file (its format is {meta.get('format')!r}, not {FORMAT!r})")
+        raise ValueError(f"{str(path)!r} is not an adapter file (its format is {meta.get('format')!r}, not {FORMAT!r})")
     return {**meta, "config": json.loads(meta["config"])}
 
 
@@ -77,23 +77,3 @@ def load_matching(model: torch.nn.Module, state: Mapping[str, Tensor], own: Mapp
             + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
         )
     model.load_state_dict(dict(state), strict=False)
-
-
-class replacing:  # noqa: N801  used as `with replacing(path)`
-    """Write beside ``path`` and move into its place when complete: a crash or a full disk leaves the old file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-        self.part = self.path.with_name(f".{self.path.name}.part")
-
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return self.part
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is not None:
-            self.part.unlink(missing_ok=True)
-            return
-        with open(self.part, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(self.part, self.path)

@@ -11,7 +11,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mtl.encoders.weights import read_state_dict
-from mtl.engine.adapter_file import load_adapter, load_matching, replacing, save_adapter
+from mtl.engine.adapter_file import load_adapter, load_matching, save_adapter
+from mtl.engine.files import replacing
 from mtl.models.multitask import MultiTaskModel
 from mtl.registry import HOOKS, choices
 

@@ -51,7 +51,7 @@ DEFAULT_HOOKS: dict[str, Any] = {
 
 
 def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
-    """The config file with ``options`` (dotted keys) merged in; `ValueError` for what is no config or no key."""
+    """The config file with ``options`` (dotted keys) merged in; `ValueError` names what is wrong."""
     path = Path(path)
     if not path.is_file():
         near = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtl.engine.adapter_file import replacing
+from mtl.engine.files import replacing
 from mtl.engine.parameters import count_parameters
 from mtl.models.multitask import MultiTaskModel
 
@@ -63,7 +63,7 @@ def write_json(result: Mapping[str, Any], path: Path) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """NaN is no JSON: a metric without data is null."""
+    """NaN is not JSON: a metric without data is null."""
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):

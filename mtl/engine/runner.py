@@ -11,7 +11,15 @@ from mmengine.dist import master_only
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-FILE_ONLY = ("System environment:", "Hooks will be executed", "Config:\n", "SyncBatchNorm", "will be deprecated")
+FILE_ONLY = (
+    "System environment:",
+    "Hooks will be executed",
+    "Config:\n",
+    "SyncBatchNorm",
+    "will be deprecated",
+    "is skipped since its",
+    "paramwise_options",
+)
 """Marks of records that belong in the log file and drown the rest on a console."""
 
 

@@ -89,7 +89,7 @@ def _read_main(path: Path) -> dict[str, float]:
     try:
         data = json.loads(path.read_text("utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+        raise ValueError(f"{path} is not JSON: {error}") from error
     main = data.get("main") if isinstance(data, dict) else None
     if not isinstance(main, dict):
         raise ValueError(f'{path} has no single-task scores; tools/test.py writes them as {{"main": {{task: score}}}}')

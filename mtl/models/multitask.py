@@ -11,8 +11,8 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from mtl.models.barrier import GradientBarrier
 from mtl.models.preprocessor import MultiTaskPreprocessor
-from mtl.models.staged import Stage
 from mtl.registry import DECODERS, ENCODERS, METHODS, MODELS, TASKS
 from mtl.structures import MultiTaskSample
 from mtl.tasks.base import upsample
@@ -146,11 +146,11 @@ class MultiTaskModel(BaseModel):
         present = [name for name, n in zip(self.task_names, labelled, strict=True) if n]
         losses: dict[str, Tensor] = {}
         generated = self.method.generate()
-        weights = Stage(list(generated.values()))
+        weights = GradientBarrier(list(generated.values()))
         self.method.context.generated = dict(zip(generated, weights.leaves, strict=True))
         for path in self.method.paths(present):
             used = sorted({row for task in path for row in rows[task]})
-            maps = Stage(self.features(inputs[used], path[:1]) if used else self.encoder.empty_maps(inputs))
+            maps = GradientBarrier(self.features(inputs[used], path[:1]) if used else self.encoder.empty_maps(inputs))
             for task in path:
                 keep = [used.index(row) for row in rows[task]]
                 # decoders synchronise across processes: one that has no label takes part with an empty batch

@@ -20,7 +20,7 @@ Reduce = Callable[[Tensor], Tensor]
 """Sums a tensor over all processes; the identity in one process."""
 
 
-def alone(value: Tensor) -> Tensor:
+def no_reduce(value: Tensor) -> Tensor:
     """The reduction of a single process."""
     return value
 
@@ -55,7 +55,7 @@ class Task:
         """Raise `ValueError` where the array is no valid target (class ids out of range); ``where`` names its file."""
 
     # -- loss --------------------------------------------------------------------------------------------------
-    def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = alone) -> Tensor:
+    def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = no_reduce) -> Tensor:
         """This process's share of the loss: summed over processes it is the loss of the whole batch.
 
         Args:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtl.registry import TASKS
 from mtl.structures import VOID, TargetKind
-from mtl.tasks.base import Reduce, Task, alone
+from mtl.tasks.base import Reduce, Task, no_reduce
 from mtl.tasks.colours import class_legend, draw_classes
 from mtl.tasks.label_files import check_class_ids, read_class_ids
 from mtl.tasks.segmentation import class_counts, class_names, cross_entropy, iou_metrics, predict_classes
@@ -48,7 +48,7 @@ class HumanParts(Task):
     def check(self, target: np.ndarray, where: str) -> None:
         check_class_ids(target, len(self.classes), where)
 
-    def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = alone) -> Tensor:
+    def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = no_reduce) -> Tensor:
         return cross_entropy(logits, target, reduce)
 
     def predict(self, logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mtl.registry import TASKS
 from mtl.structures import TargetKind
-from mtl.tasks.base import Reduce, Task, alone, upsample
+from mtl.tasks.base import Reduce, Task, no_reduce, upsample
 from mtl.tasks.colours import GREY
 from mtl.tasks.label_files import read_image
 
@@ -60,7 +60,7 @@ class SurfaceNormals(Task):
         if not ((np.abs(square - 1) <= 0.02) | (square == 0)).all():
             raise ValueError(f"{where}: normals are unit vectors, or zeros where there is no label")
 
-    def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = alone) -> Tensor:
+    def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = no_reduce) -> Tensor:
         """Σ|normalised prediction - target| over labelled pixels / their number of elements (3 a pixel)."""
         # a larger eps than the default 1e-12, whose inverse is the gradient at a zero vector
         prediction = F.normalize(upsample(logits.float(), target.shape[1:3]), dim=1, eps=1e-6)

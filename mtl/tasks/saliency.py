@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mtl.registry import TASKS, choices
 from mtl.structures import VOID, TargetKind
-from mtl.tasks.base import Reduce, Task, alone, upsample
+from mtl.tasks.base import Reduce, Task, no_reduce, upsample
 from mtl.tasks.colours import GREY, heat
 from mtl.tasks.label_files import check_class_ids, read_class_ids, read_image
 
@@ -66,7 +66,7 @@ class Saliency(Task):
     def check(self, target: np.ndarray, where: str) -> None:
         check_class_ids(target, 2, where)
 
-    def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = alone) -> Tensor:
+    def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = no_reduce) -> Tensor:
         """Balanced binary cross-entropy [w Σ_pos + (1 - w) Σ_neg] / all; w = negatives / all, void pixels apart.
 
         ``negatives`` and ``all`` are those of the whole batch over all processes.

@@ -79,7 +79,7 @@ def test_single_task_scores_come_from_mappings_files_and_lists(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "a.json is no JSON"),
+        ("{", "a.json is not JSON"),
         ("[1]", "a.json has no single-task scores"),
         ('{"metrics": {}}', "a.json has no single-task scores"),
         ('{"main": {"semseg": null}}', "semseg is None, not a number"),

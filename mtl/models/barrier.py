@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Stage:
+class GradientBarrier:
     """Tensors that several backward passes end in before one goes on through what made them.
 
     ``leaves`` are the same values, detached; gradients gather there. `backward` then runs once through the graph of

@@ -1,0 +1,23 @@
+"""Writing files so that a crash or a full disk leaves the old one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to; the file moves into its place when it is complete."""
+    part = path.with_name(f".{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield part
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    with open(part, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
