@@ -11,9 +11,10 @@ import torch
 from mtl.engine.plugins import register_all
 from mtl.registry import ENCODERS, METHODS
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-
 ROOT = Path(__file__).resolve().parents[1]
+
+PHOTOS = Path(os.environ.get("MTL_PHOTOS", ROOT.parent / "shared" / "data" / "photos"))
+needs_photos = pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs labelled photographs (MTL_PHOTOS=FOLDER)")
 
 SMALL_ENCODERS = {
     "swin": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tiny import write_config
 
 from mtl.engine.config import _assemble, read_config
 from mtl.engine.plugins import register_all
@@ -12,6 +13,17 @@ from mtl.registry import DECODERS, ENCODERS, METHODS, TASKS, check_part
 
 ROOT = Path(__file__).resolve().parents[1] / "configs"
 LEAVES = sorted(path for path in ROOT.rglob("*.py") if "_base_" not in path.parts)
+
+
+def test_another_method_starts_from_its_own_defaults(tmp_path):
+    path = write_config(tmp_path)
+    assert read_config(path, {"method.type": "DecodersOnly"}).method == {"type": "DecodersOnly"}
+    assert read_config(path, {"method.type": "Polyhistor", "method.rank": 2}).method == {
+        "type": "Polyhistor",
+        "rank": 2,
+    }
+    assert read_config(path, {"method.type": "PolyhistorLite"}).method == {"type": "PolyhistorLite", "reduction": 4}
+    assert read_config(path, {"method.reduction": 2}).method == {"type": "PolyhistorLite", "reduction": 2}
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -13,4 +13,7 @@ with read_base():
     from .._base_.schedules.short import *
 
 encoder.update(size=(224, 224))
-method = dict(type="PolyhistorLite")
+method = dict(type="PolyhistorLite", reduction=16, init="fan_in")
+optim_wrapper.update(paramwise_cfg=dict(custom_keys={"method.": dict(lr_mult=0.5)}))
+train_cfg.update(max_epochs=4, val_interval=4)
+param_scheduler.update(end=4)

@@ -51,7 +51,10 @@ DEFAULT_HOOKS: dict[str, Any] = {
 
 
 def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
-    """The config file with ``options`` (dotted keys) merged in; `ValueError` names what is wrong."""
+    """The config file with ``options`` (dotted keys) merged in; `ValueError` names what is wrong.
+
+    Another ``method.type`` than the file's starts from that method's defaults.
+    """
     path = Path(path)
     if not path.is_file():
         near = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
@@ -66,6 +69,8 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     _check_keys(cfg, f"config {path.name}")
     if options:
         _check_keys({key.partition(".")[0]: None for key in options}, "--cfg-options")
+        if options.get("method.type", cfg.get("method", {}).get("type")) != cfg.get("method", {}).get("type"):
+            cfg.method = {}  # its arguments are those of the config's method
         cfg.merge_from_dict(dict(options))
     for key in ("encoder", "method", "tasks"):
         if not cfg.get(key):

@@ -1,19 +1,16 @@
 """`FolderDataset` on small folders written here, and on real photographs where they are at hand."""
 
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from conftest import PHOTOS, needs_photos
 from PIL import Image
 
 from mtl.datasets.folder import FolderDataset, read_image
 from mtl.structures import VOID, TargetKind
 from mtl.tasks import HumanParts, Saliency, SemanticSegmentation, SurfaceNormals
-
-SHARED = Path(os.environ.get("MTL_SHARED", Path(__file__).resolve().parents[2] / ".." / "shared"))
-PHOTOS = SHARED / "data" / "photos"
 
 TASKS = {"semseg": dict(type="SemanticSegmentation", classes=4), "normals": dict(type="SurfaceNormals")}
 
@@ -187,7 +184,7 @@ def test_class_ids_out_of_range_are_named(root):
 
 
 # -- real photographs ------------------------------------------------------------------------------------------------
-@pytest.mark.skipif(not PHOTOS.is_dir(), reason=f"the photographs are not at {PHOTOS}")
+@needs_photos
 def test_real_photographs():
     tasks = {
         "semseg": SemanticSegmentation(classes=21),

@@ -1,19 +1,16 @@
 """Label files as users have them: palettes, broken files, wrong formats, and real photographs' labels."""
 
-import os
 import struct
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from conftest import PHOTOS, needs_photos
 from PIL import Image
 
 from mtl.tasks import HumanParts, Saliency, SemanticSegmentation, SurfaceNormals
 
-SHARED = Path(os.environ.get("MTL_SHARED", Path(__file__).resolve().parents[2] / ".." / "shared"))
-PHOTOS = SHARED / "data" / "photos"
 ALL = {
     "semseg": SemanticSegmentation(21),
     "human_parts": HumanParts(),
@@ -105,7 +102,7 @@ def test_ids_out_of_range_are_named_with_their_file():
         ALL["human_parts"].check(np.zeros((2, 2), np.int64), "x.png")
 
 
-@pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs the photographs of data/photos (MTL_SHARED)")
+@needs_photos
 @pytest.mark.parametrize("name", ALL)
 def test_labels_of_real_photographs_are_read(name):
     task = ALL[name]
