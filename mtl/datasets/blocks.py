@@ -16,6 +16,7 @@ from mtl.datasets.base import MultiTaskDataset, Transform, check_tasks
 from mtl.datasets.render import view_of
 from mtl.datasets.scenes import SPLITS, check_request, sensor_noise
 from mtl.datasets.studio.cast import Cast
+from mtl.datasets.studio.compose import direction
 from mtl.datasets.studio.materials import PATTERNS, Material, pick, shade_of, tint
 from mtl.datasets.studio.objects import OBJECTS
 from mtl.datasets.studio.people import POSES, person, wardrobe
@@ -44,8 +45,8 @@ def scatter(rng: np.random.Generator) -> Scene:
     for _ in range(int(rng.integers(3, 11))):
         half = rng.uniform(0.06, 0.42) * rng.uniform(0.35, 1.0, 3)
         turn = frames(rng.standard_normal((1, 3)))
-        solid = oriented(pick(rng, [ELLIPSOID, FRUSTUM, BOX]), [0.0, 0.0, 0.0], turn, half)
-        solid.table[:, 13] = rng.uniform(0.0, 1.0)  # the taper of frustums, up to a cone
+        kind, taper = pick(rng, [ELLIPSOID, FRUSTUM, BOX]), rng.uniform(0.0, 1.0)
+        solid = oriented(kind, [0.0, 0.0, 0.0], turn, half, taper=taper)
         depth = rng.uniform(1.2, 4.5)
         reach = float(np.abs(turn[0, :, 1] * half).sum())
         at = [rng.uniform(-0.5, 0.5) * depth / focal, reach + rng.uniform(0, 1.3) * (rng.random() < 0.6), -depth]
@@ -64,7 +65,6 @@ def scatter(rng: np.random.Generator) -> Scene:
     planes, surfaces = (room if rng.random() < 0.65 else street)(cast, rng)
     solids = join(cast.solids)
     turn_, rise = rng.uniform([-1.8, 0.6], [1.8, 1.25])
-    sun = np.array([np.cos(rise) * np.sin(turn_), np.sin(rise), np.cos(rise) * np.cos(turn_)])
     return Scene(
         solids,
         # the label is the kind of solid; what belongs to the stage is none
@@ -73,7 +73,7 @@ def scatter(rng: np.random.Generator) -> Scene:
         planes,
         (*surfaces, *cast.materials),
         Camera.above(height, np.arctan(height / near) - np.arctan(0.5 / focal), focal),
-        Light(sun),
+        Light(direction(turn_, rise)),
     )
 
 

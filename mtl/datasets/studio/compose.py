@@ -38,11 +38,11 @@ def compose(rng: np.random.Generator) -> Scene:
         planes,
         (*surfaces, *cast.materials),
         Camera.above(height, np.arctan(height / near) - np.arctan(0.5 / focal), focal),
-        Light(_direction(turn=rng.uniform(-1.8, 1.8), rise=rng.uniform(0.75, 1.25))),
+        Light(direction(turn=rng.uniform(-1.8, 1.8), rise=rng.uniform(0.75, 1.25))),
     )
 
 
-def _direction(turn: float, rise: float) -> np.ndarray:
+def direction(turn: float, rise: float) -> np.ndarray:
     """The unit vector ``turn`` radians from +z about the y axis and ``rise`` radians above the horizon."""
     return np.array([np.cos(rise) * np.sin(turn), np.sin(rise), np.cos(rise) * np.cos(turn)])
 

@@ -126,9 +126,12 @@ def upright(kind: int, centre: Points, half: Points, material=0, part=0, taper: 
     return _solids(kind, centre, axes, taper, True, material, part)
 
 
-def oriented(kind: int, centre: Points, frame: np.ndarray, half: Points, material=0, part=0) -> Solids:
+def oriented(
+    kind: int, centre: Points, frame: np.ndarray, half: Points, material=0, part=0, taper: float = 1.0
+) -> Solids:
     """Solids with half sizes ``(N, 3)`` or ``(3,)`` along the rows of ``frame`` ``(N, 3, 3)``."""
-    return _solids(kind, centre, frame * np.asarray(half, float).reshape(-1, 3)[:, :, None], 1.0, True, material, part)
+    axes = frame * np.asarray(half, float).reshape(-1, 3)[:, :, None]
+    return _solids(kind, centre, axes, taper, True, material, part)
 
 
 def rods(start: Points, end: Points, radius, tip, material=0, part=0) -> Solids:
