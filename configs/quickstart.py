@@ -13,21 +13,19 @@ with read_base():
     from ._base_.datasets.scenes import *
     from ._base_.encoders.swin_nano import *
 
-method = dict(type="PolyhistorLite")
+method = dict(type="PolyhistorLite", reduction=1, init="fan_in")
 decoder = dict(type="AllMLP", channels=64)
-train_dataloader.update(batch_size=8)
-train_dataloader["dataset"].update(length=1200)
+train_dataloader["dataset"].update(length=400)
 optim_wrapper = dict(
     type="TaskwiseOptimWrapper",
     optimizer=dict(type="AdamW", lr=2e-3, weight_decay=1e-4),
-    # a step of a generator moves every weight that it writes by a multiple of the step
-    paramwise_cfg=dict(custom_keys={"method.": dict(lr_mult=0.1)}),
+    # a step of a hypernetwork moves every weight that it writes by a multiple of the step
+    paramwise_cfg=dict(custom_keys={"method.": dict(lr_mult=0.3)}),
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=20),
-    dict(type="PolyLR", power=1.0, eta_min=0.0, begin=0, end=4, by_epoch=True, convert_to_iter_based=True),
+    dict(type="PolyLR", power=1.0, eta_min=0.0, begin=0, end=8, by_epoch=True, convert_to_iter_based=True),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=4, val_interval=4)
-default_hooks = dict(checkpoint=dict(keep=1))
+train_cfg = dict(by_epoch=True, max_epochs=8, val_interval=8)
 single_task = "quickstart/scenes"
 stored_results = "quickstart"

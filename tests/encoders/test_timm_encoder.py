@@ -119,9 +119,8 @@ def test_shipped_weights_are_small_and_load():
     name = SMALL_ENCODERS["swin"]["name"]
     config = {"type": "TimmEncoder", "name": name, "size": (96, 96), "options": options}
     encoder = ENCODERS.build({**config, "weights": "mtl:swin_nano_blocks"})
-    with torch.no_grad():
-        maps = encoder(torch.randn(1, 3, 96, 96))
-    assert all(torch.isfinite(x).all() and x.std() > 0.05 for x in maps)
+    # other weights mean other numbers of the quickstart, in the README and in its stored results
+    assert encoder.fingerprint == "5eca4869ad56dcc8"
 
 
 KINDS = {
