@@ -54,7 +54,7 @@ def check_part(cfg: Mapping[str, Any], registry: Registry, given: Iterable[str] 
         raise ValueError(f"a {registry.name} config needs a 'type'; {choices(_names(registry))}")
     kind = args.pop("type")
     target = registry.get(kind) if isinstance(kind, str) else kind
-    if target is None:
+    if target is None or not (callable(target)):
         raise ValueError(f"unknown {registry.name} {kind!r}; {choices(_names(registry), kind)}")
     owner = f"{registry.name} {kind if isinstance(kind, str) else target.__name__}"
     check_arguments(target, [*args, *given], owner)
@@ -68,8 +68,14 @@ def _names(registry: Registry) -> set[str]:
 
 def _build(cfg: dict, registry: Registry, default_args: dict | None = None) -> Any:
     """`build_from_cfg` with the type and the arguments checked first."""
+    if not isinstance(cfg, Mapping):
+        raise ValueError(f"a {registry.name} config is a dict with a 'type', not {cfg!r}")
     check_part({**(default_args or {}), **cfg}, registry)
-    return build_from_cfg(cfg, registry, default_args)
+    try:
+        return build_from_cfg(cfg, registry, default_args)
+    except (TypeError, AttributeError, AssertionError, KeyError, IndexError, ZeroDivisionError) as error:
+        # an argument of the wrong type fails wherever it is first used
+        raise ValueError(f"{registry.name} {cfg.get('type')}: {error or type(error).__name__}") from error
 
 
 def _child(name: str, parent: Registry | None = None) -> Registry:

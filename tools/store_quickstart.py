@@ -32,7 +32,7 @@ def main() -> int:
         command = [sys.executable, str(ROOT / "tools" / "train.py"), str(ROOT / "configs" / "quickstart.py")]
         options = [f"method.type={method}", "single_task=None", "stored_results=None"]
         if not (folder / "result.json").is_file():
-            subprocess.run([*command, "--work-dir", str(folder), "--cfg-options", *options], check=True)
+            subprocess.run([*command, "--work-dir", str(folder), "--resume", "--cfg-options", *options], check=True)
         result = json.loads((folder / "result.json").read_text("utf-8"))
         rows[method] = {key: result[key] for key in ("method", "main", "higher_is_better", "parameters")}
     single = rows["SingleTaskFull"]["main"]

@@ -24,12 +24,14 @@ def main() -> int:
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], help="detected by default")
     args = parser.parse_args()
     checkpoint = Path(args.checkpoint)
+    if args.out and (Path(args.out).suffix != ".json" or Path(args.out).is_dir()):
+        raise ValueError(f"--out names a .json file, not {args.out!r}")
     if not checkpoint.is_file():
         raise ValueError(f"no checkpoint {args.checkpoint!r}")
     cfg = read_config(args.config, args.cfg_options)
     runner = build_runner(cfg, args.work_dir, launcher=args.launcher, train=False)
     model = model_of(runner)
-    load_trained(model, checkpoint)
+    load_trained(model, checkpoint, runner.cfg["build"])
     metrics = runner.test()
     if is_main_process():
         about = {"config": args.config, "checkpoint": args.checkpoint}

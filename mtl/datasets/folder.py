@@ -28,6 +28,8 @@ def read_image(path: Path) -> np.ndarray:
         ValueError: naming the file, where it is missing, broken, truncated or has more than 8 bits per channel (grey).
     """
     try:
+        if not path.is_file():
+            raise ValueError("it is not a file")
         with Image.open(path) as image:
             ImageOps.exif_transpose(image, in_place=True)
             if image.mode[0] in "IF":
@@ -44,7 +46,10 @@ def _read_split(root: Path, split: str) -> list[str]:
     if not path.is_file():
         splits = [p.stem for p in (root / "splits").glob("*.txt")]
         raise ValueError(f"{root} has no split {split!r} (no file {path}); {choices(splits, split)}")
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a UTF-8 text file: {error}") from error
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise ValueError(f"{path} is empty; it must have the name of one image a line")
@@ -106,6 +111,7 @@ class FolderDataset(MultiTaskDataset):
         if not self.root.is_dir():
             raise ValueError(f"there is no data set at {self.root}: no such folder (working directory {Path.cwd()})")
         self.names = _read_split(self.root, split)
+        self.known = set(self.names)
         self.images = self._find_images(split)
         self.labels = {name: self._find_labels(name, task.suffixes, split) for name, task in self.tasks.items()}
         self.labelled = {task: len(names) for task, names in self.labels.items()}
@@ -127,6 +133,12 @@ class FolderDataset(MultiTaskDataset):
         folder = self.root / task
         files = set(os.listdir(folder)) if folder.is_dir() else set()
         found = {name: name + suffix for suffix in suffixes for name in self.names if name + suffix in files}
+        other = sorted(f for f in files if os.path.splitext(f)[0] in self.known - set(found))
+        if other:
+            raise ValueError(
+                f"{folder / other[0]} is not read: labels for {task!r} are {' or '.join(suffixes)} files"
+                + (f" ({len(other)} such files)" if len(other) > 1 else "")
+            )
         if not found:
             folders = sorted(p.name for p in self.root.iterdir() if p.is_dir() and p.name not in ("images", "splits"))
             raise ValueError(

@@ -46,6 +46,10 @@ class TimmEncoder(nn.Module):
         frozen_eval: bool = True,
     ) -> None:
         super().__init__()
+        if not (weights is None or isinstance(weights, (str, bool))):
+            raise ValueError(f"weights is a file, mtl:NAME, True (hub) or None (random), not {weights!r}")
+        if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+            raise ValueError(f"an encoder's size is (H, W), two integers, not {size!r}")
         self.name = name
         self.frozen_eval = frozen_eval
         self.trained = False

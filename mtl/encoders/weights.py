@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -41,14 +42,7 @@ def locate(weights: str) -> Path:
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """A state dict from a ``.safetensors`` file or a PyTorch file (tensors only, nothing is unpickled beyond them)."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise ValueError(f"cannot read the weights in {str(path)!r}: {_first_line(error)}") from error
-    except Exception as error:  # pickle.UnpicklingError and what it wraps
-        raise ValueError(f"{str(path)!r} holds more than tensors, which is not loaded: {_first_line(error)}") from error
+    loaded: Any = read_tensors(path)
     for key in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
@@ -56,6 +50,21 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise ValueError(f"{str(path)!r} holds no state dict of tensors")
     return {key.removeprefix("module."): value for key, value in loaded.items()}
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """What a file holds, tensors and plain values; `ValueError` for anything else, which would have to run code."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise ValueError(f"cannot read the weights in {str(path)!r}: {_first_line(error)}") from error
+    except Exception as error:  # pickle.UnpicklingError and what it wraps; its text advises to load all the same
+        raise ValueError(f"{str(path)!r} holds more than tensors and plain values, which is not loaded") from error
+    if not isinstance(loaded, Mapping):
+        raise ValueError(f"{str(path)!r} holds a {type(loaded).__name__}, not named tensors")
+    return dict(loaded)
 
 
 def load_into(model: nn.Module, path: Path) -> None:
@@ -71,6 +80,9 @@ def load_into(model: nn.Module, path: Path) -> None:
     own = model.state_dict()
     missing = [k for k in own if k not in state]
     shaped = [k for k in own if k in state and own[k].shape != state[k].shape]
+    whole = [k for k in own if k in state and own[k].is_floating_point() and not state[k].is_floating_point()]
+    if whole:
+        raise ValueError(f"the weights in {str(path)!r} are not floating point: {_some(whole)}")
     unexpected = [k for k in state if k not in own and not k.startswith(_NOT_ENCODER) and not k.endswith(_BUFFERS)]
     if missing or shaped:
         parts = []

@@ -6,6 +6,7 @@ encoder, method, decoder and tasks, and the fingerprint of the base weights. Rea
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from mtl.engine.files import replacing
 from mtl.models.multitask import MultiTaskModel
+from mtl.registry import METHODS
 
 FORMAT = "mtl-adapter-1"
 
@@ -45,11 +47,21 @@ def read_meta(path: Path) -> dict[str, Any]:
         raise ValueError(f"cannot read the adapter file {str(path)!r}: {str(error).splitlines()[0]}") from error
     if meta.get("format") != FORMAT:
         raise ValueError(f"{str(path)!r} is not an adapter file (its format is {meta.get('format')!r}, not {FORMAT!r})")
-    return {**meta, "config": json.loads(meta["config"])}
+    try:
+        config = json.loads(meta["config"])
+        meta["base"]
+        config["encoder"]["name"], config["method"]["type"], config["tasks"].keys()
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"the metadata of {str(path)!r} is damaged: {error}") from error
+    return {**meta, "config": config}
 
 
-def load_adapter(model: MultiTaskModel, path: Path) -> dict[str, Any]:
-    """Load an adapter file into a model of the same base, method and tasks; returns its metadata."""
+def load_adapter(model: MultiTaskModel, path: Path, build: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Load an adapter file into a model of the same base, method and tasks; returns its metadata.
+
+    Args:
+        build: the configs that the model was built from, to compare with the file's.
+    """
     meta = read_meta(path)
     if meta["base"] != model.encoder.fingerprint:
         raise ValueError(
@@ -61,14 +73,43 @@ def load_adapter(model: MultiTaskModel, path: Path) -> dict[str, Any]:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
     except (SafetensorError, OSError) as error:
         raise ValueError(f"cannot read the adapter file {str(path)!r}: {str(error).splitlines()[0]}") from error
+    check_build(meta["config"], build, str(path))
     load_matching(model, state, trained_state(model), str(path))
     return meta
+
+
+def check_build(saved: Mapping[str, Any] | None, own: Mapping[str, Any] | None, where: str) -> None:
+    """Raise `ValueError` where weights are of another method, of other options or of tasks in another order.
+
+    Names and shapes can agree all the same: what is stacked by task has no names.
+    """
+    if not saved or not own:
+        return
+    if list(saved["tasks"]) != list(own["tasks"]):
+        raise ValueError(
+            f"{where} is of the tasks {', '.join(saved['tasks'])}, in this order; "
+            f"the config has {', '.join(own['tasks'])}"
+        )
+    theirs, ours = (_with_defaults(build["method"]) for build in (saved, own))
+    for key in [*ours, *theirs]:
+        if theirs.get(key) != ours.get(key):
+            raise ValueError(f"{where} is of a method with {key}={theirs.get(key)!r}; the config has {ours.get(key)!r}")
+
+
+def _with_defaults(method: Mapping[str, Any]) -> dict[str, Any]:
+    kind = METHODS.get(method["type"])
+    parameters = inspect.signature(kind).parameters.values() if kind else ()
+    full = {p.name: p.default for p in parameters if p.default is not p.empty} | dict(method)
+    return json.loads(json.dumps(full, default=str))  # tuples and lists alike
 
 
 def load_matching(model: torch.nn.Module, state: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str) -> None:
     """Load ``state`` into the model's tensors ``own``; `ValueError` unless names and shapes agree."""
     missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
     shaped = [name for name in own if name in state and own[name].shape != state[name].shape]
+    whole = [n for n in own if n in state and own[n].is_floating_point() != state[n].is_floating_point()]
+    if whole and not (missing or extra or shaped):
+        raise ValueError(f"{where}: {whole[0]!r} is {state[whole[0]].dtype}, not {own[whole[0]].dtype}")
     if missing or extra or shaped:
         wrong = missing or extra or shaped
         what = "lacks" if missing else "has no place here for" if extra else "has another shape of"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import Tensor
 
-from mtl.encoders.weights import read_state_dict
-from mtl.engine.adapter_file import load_adapter, load_matching, save_adapter
+from mtl.encoders.weights import read_tensors
+from mtl.engine.adapter_file import check_build, load_adapter, load_matching, save_adapter
 from mtl.engine.files import replacing
 from mtl.models.multitask import MultiTaskModel
 from mtl.registry import HOOKS, choices
@@ -22,16 +27,39 @@ def model_of(runner: Runner) -> MultiTaskModel:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
-def load_trained(model: MultiTaskModel, path: Path) -> None:
+def load_trained(model: MultiTaskModel, path: Path, build: Mapping[str, Any] | None = None) -> None:
     """Load an adapter file (``.safetensors``) or a full checkpoint's weights into the model that it is of.
 
     Nothing but tensors and plain values is unpickled; `ValueError` where the file is of another model.
+
+    Args:
+        build: the configs that the model was built from, to compare with the file's.
     """
     if path.suffix == ".safetensors":
-        load_adapter(model, path)
+        load_adapter(model, path, build)
         return
-    state = read_state_dict(path)
-    load_matching(model, state, model.state_dict(), str(path))
+    checkpoint = read_checkpoint(path)
+    check_build(checkpoint.get("build"), build, str(path))
+    load_matching(model, checkpoint["state_dict"], model.state_dict(), str(path))
+
+
+def read_checkpoint(path: Path, resume: bool = False) -> dict[str, Any]:
+    """A full checkpoint, read without running code from it; ``resume`` asks for what a training goes on from."""
+    if path.suffix == ".safetensors":
+        raise ValueError(
+            f"{str(path)!r} is an adapter file, without the optimizer's state; resume from the .pth beside it"
+        )
+    checkpoint = read_tensors(path)
+    state, meta = checkpoint.get("state_dict"), checkpoint.get("meta")
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{str(path)!r} is not a checkpoint of this framework: it has no state_dict of tensors")
+    if resume and not (
+        isinstance(meta, Mapping)
+        and all(isinstance(meta.get(key), int) for key in ("epoch", "iter"))
+        and {"optimizer", "param_schedulers"} <= set(checkpoint)
+    ):
+        raise ValueError(f"{str(path)!r} has weights alone, no epoch and optimizer to resume from")
+    return checkpoint
 
 
 @HOOKS.register_module()
@@ -76,7 +104,6 @@ class AtomicCheckpoint(Hook):
             self._save_numbered(runner, "iter", runner.iter + 1)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        runner.message_hub.update_info("last_metrics", dict(metrics or {}))
         if self.best is None or not metrics:
             return
         value = metrics.get(self.best)
@@ -94,15 +121,19 @@ class AtomicCheckpoint(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Leave out the log's smoothing buffers: without these objects the file holds tensors and plain values."""
         checkpoint.pop("message_hub")
+        checkpoint["build"] = json.loads(json.dumps(runner.cfg.get("build", {})))  # dicts, no classes
         checkpoint["best_score"] = runner.message_hub.runtime_info.get("best_score")
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """MMEngine loads loosely; a checkpoint of another model is an error here."""
+        """Give MMEngine what `before_save_checkpoint` left out."""
         if checkpoint.get("best_score") is not None:
             runner.message_hub.update_info("best_score", checkpoint["best_score"])
         checkpoint.setdefault("message_hub", runner.message_hub.state_dict())
-        own = model_of(runner).state_dict()
-        load_matching(model_of(runner), checkpoint.get("state_dict", {}), own, "the checkpoint")
+
+    @master_only
+    def before_train(self, runner: Runner) -> None:
+        for part in Path(runner.work_dir).glob(".*.part"):
+            part.unlink()  # of a run that was killed
 
     @master_only
     def _save_numbered(self, runner: Runner, unit: str, number: int) -> None:
@@ -111,7 +142,7 @@ class AtomicCheckpoint(Hook):
         path = self._save(runner, f"{unit}_{number}", epoch, iteration)
         folder = Path(runner.work_dir)
         with replacing(folder / "last_checkpoint") as part:
-            part.write_text(str(path))
+            part.write_text(path.name)  # the folder may move
         numbered = sorted(folder.glob(f"{unit}_*.pth"), key=lambda p: int(p.stem.rpartition("_")[2]))
         for old in numbered[: -self.keep]:
             if int(old.stem.rpartition("_")[2]) < number:
@@ -120,9 +151,15 @@ class AtomicCheckpoint(Hook):
 
     @master_only
     def _save(self, runner: Runner, stem: str, epoch: int, iteration: int) -> Path:
+        model = model_of(runner)
+        for name, tensor in model.state_dict().items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise FloatingPointError(
+                    f"{name} is not finite after epoch {epoch}: nothing is saved, {stem} is as it was"
+                )
         path = Path(runner.work_dir) / f"{stem}.pth"
         with replacing(path) as part:
             meta = {"epoch": epoch, "iter": iteration}
             runner.save_checkpoint(str(part.parent), part.name, meta=meta, by_epoch=self.by_epoch)
-        save_adapter(model_of(runner), path.with_suffix(".safetensors"), runner.cfg.get("build", {}))
+        save_adapter(model, path.with_suffix(".safetensors"), runner.cfg.get("build", {}))
         return path

@@ -46,6 +46,13 @@ def friendly(main: Callable[[], int | None]) -> Callable[[], int]:
         except _RUN_ERRORS as error:
             print(f"error: {_one_line(error)}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            print("error: interrupted; --resume goes on from the latest checkpoint", file=sys.stderr)
+            return 130
+        except Exception as error:
+            where = "MTL_TRACEBACK=1 shows where"
+            print(f"error: {type(error).__name__}: {_one_line(error)} ({where})", file=sys.stderr)
+            return 1
 
     return run
 

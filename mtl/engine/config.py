@@ -22,6 +22,7 @@ from mtl.engine.checkpoints import model_of
 from mtl.engine.distributed import launch
 from mtl.engine.plugins import register_all
 from mtl.engine.runner import MultiTaskRunner
+from mtl.models.multitask import check_task_name
 from mtl.registry import DATA_SAMPLERS, DATASETS, HOOKS, TRANSFORMS, check_arguments, check_part, choices
 
 OWN_KEYS = {
@@ -62,7 +63,10 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     try:
         cfg = Config.fromfile(str(path), import_custom_modules=False)
     except SyntaxError as error:
-        raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from error
+        where = error.filename if error.filename and Path(error.filename).is_file() else path
+        raise ValueError(f"{where}, line {error.lineno}: {error.msg}") from error
+    except (Exception, SystemExit) as error:  # a config is a program
+        raise ValueError(f"config {path} fails: {type(error).__name__}: {error}") from error
     # plain values, classes as their import paths, without what the file imported and its variables (_name)
     keys = {key: value for key, value in cfg.to_dict().items() if not key.startswith("_")}
     cfg = Config(keys, filename=str(path))
@@ -75,6 +79,12 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     for key in ("encoder", "method", "tasks"):
         if not cfg.get(key):
             raise ValueError(f"config {path.name} lacks {key!r}: {OWN_KEYS[key]}")
+        if not isinstance(cfg[key], Mapping):
+            raise ValueError(f"{key} is a dict ({OWN_KEYS[key]}), not {cfg[key]!r}")
+    for name, task in cfg.tasks.items():
+        check_task_name(name)
+        if not isinstance(task, Mapping):
+            raise ValueError(f"tasks[{name!r}] is a task's config, a dict with a type, not {task!r}")
     if cfg.get("protocol", "original") not in PROTOCOLS:
         raise ValueError(f"unknown protocol {cfg.protocol!r}; {choices(PROTOCOLS, str(cfg.protocol))}")
     return cfg
@@ -86,7 +96,7 @@ def build_runner(
     resume: bool | str = False,
     launcher: str | None = None,
     train: bool = True,
-) -> Runner:
+) -> MultiTaskRunner:
     """MMEngine's runner for a config that `read_config` gave.
 
     Args:
@@ -102,8 +112,9 @@ def build_runner(
     full.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(cfg.filename or "run").stem)
     if resume:
         full.resume = True
-        if isinstance(resume, str):
-            full.load_from = _existing(resume)
+        full.load_from = _existing(resume) if isinstance(resume, str) else _latest(Path(full.work_dir))
+    elif train and (Path(full.work_dir) / "last_checkpoint").is_file():
+        raise ValueError(f"{full.work_dir} has a run already: --resume goes on with it, another --work-dir keeps it")
     if full.launcher != "none":
         full.model_wrapper_cfg = {"type": "mtl.TaskwiseDistributed"}
     runner = MultiTaskRunner.from_cfg(full)
@@ -208,6 +219,8 @@ def _check_mmengine_parts(full: Config) -> None:
             check_part(_without(scheduler, "convert_to_iter_based"), PARAM_SCHEDULERS, ["optimizer", "param_name"])
     by_epoch = (full.get("train_cfg") or {}).get("by_epoch", True)
     loops = {"train": EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop, "val": ValLoop, "test": TestLoop}
+    if by_epoch and (full.get("train_cfg") or {}).get("max_epochs", 1) < 1:
+        raise ValueError(f"train_cfg.max_epochs is at least 1, not {full.train_cfg.max_epochs}")
     for part, loop in loops.items():
         given = _without(full.get(f"{part}_cfg") or {}, "by_epoch")
         if given and "type" not in given:
@@ -237,6 +250,16 @@ def _existing(path: str) -> str:
     if not os.path.isfile(path):
         raise ValueError(f"no checkpoint {path!r} to resume from")
     return path
+
+
+def _latest(folder: Path) -> str | None:
+    """The checkpoint that ``last_checkpoint`` names, or the newest; None where there is none yet."""
+    named = folder / "last_checkpoint"
+    path = folder / Path(named.read_text("utf-8").strip()).name if named.is_file() else folder
+    if path.is_file():
+        return str(path)
+    newest = max(folder.glob("*_*.pth"), default=None, key=lambda p: p.stat().st_mtime)
+    return None if newest is None else str(newest)
 
 
 def _plain(value: Any) -> Any:

@@ -27,12 +27,16 @@ def register_all(custom_imports: Mapping[str, Any] | None = None) -> None:
     for plugin in entry_points(group=GROUP):
         try:
             loaded = plugin.load()
-        except ImportError as error:
-            raise ValueError(f"the plug-in {plugin.name!r} ({plugin.value}) cannot be imported: {error}") from error
-        if callable(loaded):
-            loaded()
+            if callable(loaded):
+                loaded()
+        except (Exception, SystemExit) as error:
+            raise ValueError(
+                f"the plug-in {plugin.name!r} ({plugin.value}) cannot be imported: {type(error).__name__}: {error}"
+            ) from error
     if not custom_imports:
         return
+    if not isinstance(custom_imports, Mapping):
+        raise ValueError(f"custom_imports is dict(imports=[...]), not {custom_imports!r}")
     unknown = set(custom_imports) - {"imports", "allow_failed_imports"}
     if unknown:
         raise ValueError(f"custom_imports has no key {sorted(unknown)[0]!r}; valid: imports, allow_failed_imports")
@@ -43,6 +47,8 @@ def register_all(custom_imports: Mapping[str, Any] | None = None) -> None:
     for name in [modules] if isinstance(modules, str) else modules:
         try:
             importlib.import_module(name)
-        except ImportError as error:
+        except (Exception, SystemExit) as error:
             if not custom_imports.get("allow_failed_imports"):
-                raise ValueError(f"custom_imports: {name!r} cannot be imported: {error}") from error
+                raise ValueError(
+                    f"custom_imports: {name!r} cannot be imported: {type(error).__name__}: {error}"
+                ) from error

@@ -11,6 +11,9 @@ from mmengine.dist import master_only
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from mtl.engine.adapter_file import check_build, load_matching
+from mtl.engine.checkpoints import model_of, read_checkpoint
+
 FILE_ONLY = (
     "System environment:",
     "Hooks will be executed",
@@ -32,6 +35,25 @@ class MultiTaskRunner(Runner):
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(_for_the_console)
         return logger
+
+    last_metrics: dict[str, float] | None = None
+    """Of the latest validation, with what hooks added."""
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        super().call_hook(fn_name, **kwargs)
+        if fn_name == "after_val_epoch":
+            self.last_metrics = kwargs.get("metrics")
+
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:
+        """MMEngine's, but strict, and without running code from the file."""
+        checkpoint = read_checkpoint(Path(filename), resume=self._resume)
+        check_build(checkpoint.get("build"), self.cfg.get("build"), filename)
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        model = model_of(self)
+        load_matching(model, checkpoint["state_dict"], model.state_dict(), filename)
+        self._has_loaded = True
+        self.logger.info(f"loaded {filename}")
+        return checkpoint
 
     @master_only
     def dump_config(self) -> None:

@@ -7,21 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
-from mmengine.runner import Runner
 
 from mtl.engine.checkpoints import model_of
 from mtl.engine.results import collect, table, write_json
+from mtl.engine.runner import MultiTaskRunner
 from mtl.evaluation.delta_m import REFERENCE
 from mtl.registry import choices
 
 
-def train(runner: Runner) -> dict[str, Any]:
+def train(runner: MultiTaskRunner) -> dict[str, Any]:
     """Run the training; its last validation becomes ``result.json`` and the table that is printed."""
     stored = stored_rows(runner.cfg.get("stored_results"))  # a mistake in it shows before the training
     runner.train()
-    metrics = dict(runner.message_hub.runtime_info.get("last_metrics", {}))
+    if not runner.last_metrics:
+        print("nothing was validated, so that there is no new result (is the training already complete?)")
+        return {}
     model = model_of(runner)
-    result = collect(model, metrics, runner.cfg.get("protocol", "original"), config=str(runner.cfg.filename))
+    result = collect(
+        model, runner.last_metrics, runner.cfg.get("protocol", "original"), config=str(runner.cfg.filename)
+    )
     if is_main_process():
         folder = Path(runner.work_dir)
         write_json(result, folder / "result.json")

@@ -46,6 +46,8 @@ class MultiTaskModel(BaseModel):
         if not tasks:
             raise ValueError("a model needs at least one task")
         self.encoder = built
+        for name in tasks:
+            check_task_name(name)
         self.task_names = list(tasks)
         configs = {name: dict(config) for name, config in tasks.items()}
         heads = {name: config.pop("decoder", decoder or {"type": "AllMLP"}) for name, config in configs.items()}
@@ -209,6 +211,8 @@ class MultiTaskModel(BaseModel):
             for row, sample in enumerate(samples):
                 target = sample.target(task)
                 size = sample.ori_shape if target is None else target.shape[:2]
+                if not torch.isfinite(logits[row]).all():
+                    raise FloatingPointError(f"the prediction of task {task!r} is not finite on {sample.get('name')}")
                 own = self._crop(logits[row : row + 1], inputs.shape[-2:], sample.img_shape)
                 sample.set_prediction(task, self.tasks[task].predict(own, (int(size[0]), int(size[1])))[0])
         return list(samples)
@@ -228,6 +232,12 @@ class MultiTaskModel(BaseModel):
         if self._generated is None or self._generated[0] != state:
             self._generated = (state, self.method.generate())
         return self._generated[1]
+
+
+def check_task_name(name: object) -> None:
+    """Raise `ValueError` unless ``name`` can be a key, a folder and an attribute."""
+    if not isinstance(name, str) or not name.isidentifier() or hasattr(nn.ModuleDict, name) or name == "training":
+        raise ValueError(f"a task's name is a Python name that no module attribute has, such as 'semseg', not {name!r}")
 
 
 def _sum(value: Tensor) -> Tensor:

@@ -11,15 +11,19 @@ from PIL import Image
 from mtl.structures import VOID
 
 _CHANNELS = {"1": 1, "L": 1, "P": 1, "RGB": 3}
-_PNG_SIGNATURE, _PNG_BIT_DEPTH = b"\x89PNG\r\n\x1a\n", 24
+_PNG_SIGNATURE, _PNG_BIT_DEPTH, _JPEG_SIGNATURE = b"\x89PNG\r\n\x1a\n", 24, b"\xff\xd8"
+_STRETCH = {2: 85, 4: 17}
 
 
-def read_image(path: Path, channels: int, white: int = 1) -> np.ndarray:
+def read_image(path: Path, channels: int, levels: bool = False) -> np.ndarray:
     """An image file's numbers as uint8: ``(H, W)`` for 1 channel, ``(H, W, 3)`` RGB for 3.
 
-    A palette image gives its indices and a 1-bit image 0 and ``white``. `ValueError` where the file cannot be decoded,
+    They are as stored, class ids or palette indices; with ``levels`` grey of 1, 2 or 4 bits is stretched to 0..255.
+    `ValueError` where the file cannot be decoded,
     is cut off, has 16 bits per channel, or another number of channels.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"cannot read the label {path}: it is not a file")
     try:
         data = Path(path).read_bytes()
         with Image.open(io.BytesIO(data)) as image:
@@ -29,20 +33,23 @@ def read_image(path: Path, channels: int, white: int = 1) -> np.ndarray:
         reason = "the file is empty" if isinstance(error, Image.UnidentifiedImageError) and not data else error
         raise ValueError(f"cannot read the label {path}: {reason}") from error
     # Pillow cuts a 16-bit RGB PNG down to 8 bits without a word
-    sixteen = data.startswith(_PNG_SIGNATURE) and data[_PNG_BIT_DEPTH] == 16
-    if sixteen or mode.startswith("I"):
+    depth = data[_PNG_BIT_DEPTH] if data.startswith(_PNG_SIGNATURE) else 8
+    if depth == 16 or mode.startswith("I"):
         raise ValueError(f"the label {path} has 16 or 32 bits per channel; save it with 8")
     if _CHANNELS.get(mode) != channels:
         wanted = "one channel (grey or palette)" if channels == 1 else "three channels (RGB)"
         raise ValueError(f"the label {path} has the channels {mode!r}, not {wanted}")
     array = array.astype(np.uint8, copy=False)
-    return array * np.uint8(white) if mode == "1" else array
+    if levels:
+        return array * np.uint8(255) if mode == "1" else array
+    if data.startswith(_JPEG_SIGNATURE) and channels == 1:
+        raise ValueError(f"the label {path} is a JPEG, which does not keep class ids; save it as PNG")
+    # Pillow stretches grey of 2 and 4 bits
+    return array // np.uint8(_STRETCH.get(depth, 1)) if mode == "L" else array
 
 
 def read_class_ids(path: Path) -> np.ndarray:
     """A grey or palette image as ``(H, W)`` uint8 class ids; `ValueError` also for JPEG, which changes them."""
-    if Path(path).suffix.lower() in {".jpg", ".jpeg"}:
-        raise ValueError(f"the label {path} is a JPEG, which does not keep class ids; save it as PNG")
     return read_image(path, channels=1)
 
 

@@ -61,7 +61,7 @@ class Saliency(Task):
     def read(self, path: Path) -> np.ndarray:
         if self.labels == "ids":
             return read_class_ids(path)
-        return (read_image(path, channels=1, white=255) > 127).astype(np.uint8)
+        return (read_image(path, channels=1, levels=True) > 127).astype(np.uint8)
 
     def check(self, target: np.ndarray, where: str) -> None:
         check_class_ids(target, 2, where)

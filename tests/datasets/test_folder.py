@@ -183,6 +183,12 @@ def test_class_ids_out_of_range_are_named(root):
         FolderDataset(TASKS, root)[0]
 
 
+def test_labels_of_another_suffix_are_not_lost_in_silence(root):
+    (root / "semseg" / "a.png").rename(root / "semseg" / "a.PNG")
+    with pytest.raises(ValueError, match=r"semseg/a\.PNG is not read: labels for 'semseg' are \.png files"):
+        FolderDataset(TASKS, root)
+
+
 # -- real photographs ------------------------------------------------------------------------------------------------
 @needs_photos
 def test_real_photographs():

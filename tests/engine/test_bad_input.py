@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny import run_tool, write_config
 
@@ -159,8 +162,13 @@ def run(tmp_path_factory):
 
 CHECKPOINTS = {
     "another encoder": ("encoder['options'].update(embed_dim=24, num_heads=(1, 2, 2, 4))", "another"),
-    "another method": ("method = dict(type='Polyhistor', reduction=4)", "another encoder, method or set of tasks"),
-    "other tasks": ("tasks.pop('normals'); single_task.pop('normals')", "another"),
+    "another method": (
+        "method = dict(type='Polyhistor', reduction=4)",
+        "type='PolyhistorLite'; the config has 'Polyhistor'",
+    ),
+    "other tasks": ("tasks.pop('normals'); single_task.pop('normals')", "in this order"),
+    "another order": ("tasks = {name: tasks[name] for name in reversed(tasks)}", "in this order"),
+    "an option": ("method.update(placement='sequential')", "placement='parallel'; the config has 'sequential'"),
 }
 
 
@@ -198,3 +206,119 @@ def test_loss_that_is_not_finite(run, tmp_path, capsys):
     line = error_of(capsys, "train.py", config, "--work-dir", tmp_path / "run", status=1)
     assert "task 'normals'" in line
     assert "train-00000" in line
+
+
+class Runs:
+    """Unpickled, it would leave a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_resuming_runs_no_code_from_the_file(run, tmp_path, capsys):
+    checkpoint = torch.load(run / "epoch_1.pth", weights_only=True)
+    torch.save({**checkpoint, "evil": Runs(tmp_path / "ran")}, tmp_path / "evil.pth")
+    config = write_config(tmp_path)
+    line = error_of(capsys, "train.py", config, "--work-dir", tmp_path / "run", "--resume", tmp_path / "evil.pth")
+    assert "more than tensors" in line
+    load = ("--cfg-options", f"load_from={tmp_path / 'evil.pth'}")
+    assert "more than tensors" in error_of(capsys, "train.py", config, "--work-dir", tmp_path / "run", *load)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"", "cannot read"),
+        (b"abc", "more than tensors"),
+        ({}, "state_dict"),
+        ([1], "holds a list"),
+        ({"meta": {}}, "state_dict"),
+    ],
+    ids=["empty", "text", "nothing", "list", "no weights"],
+)
+def test_what_is_no_checkpoint_is_named(content, part, tmp_path, capsys):
+    path = tmp_path / "x.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    line = error_of(capsys, "train.py", write_config(tmp_path), "--work-dir", tmp_path / "run", "--resume", path)
+    assert part in line
+    assert "x.pth" in line
+
+
+def test_adapter_files_are_not_resumed_from(run, tmp_path, capsys):
+    adapter = run / "epoch_1.safetensors"
+    line = error_of(capsys, "train.py", write_config(tmp_path), "--work-dir", tmp_path / "run", "--resume", adapter)
+    assert "the .pth beside it" in line
+
+
+def test_a_finished_run_keeps_its_result(run, capsys):
+    config, result = run / "tiny.py", (run / "result.json").read_bytes()
+    assert "--resume goes on with it" in error_of(capsys, "train.py", config, "--work-dir", run)
+    assert run_tool("train.py", config, "--work-dir", run, "--resume") == 0
+    assert "nothing was validated" in capsys.readouterr().out
+    assert (run / "result.json").read_bytes() == result
+
+
+def test_the_result_replaces_nothing_but_json(run, tmp_path, capsys):
+    adapter = run / "epoch_1.safetensors"
+    before = adapter.read_bytes()
+    line = error_of(capsys, "test.py", run / "tiny.py", adapter, "--work-dir", tmp_path, "--out", adapter)
+    assert ".json" in line
+    assert adapter.read_bytes() == before
+
+
+def test_weights_that_are_not_finite_are_not_saved_over_good_ones(tmp_path, capsys):
+    config = write_config(tmp_path, "\noptim_wrapper['optimizer'].update(lr=float('inf'))\n")
+    line = error_of(capsys, "train.py", config, "--work-dir", tmp_path / "run", status=1)
+    assert "finite" in line or "loss of task" in line
+    assert not list((tmp_path / "run").glob("*.pth"))
+
+
+@pytest.mark.parametrize("name", ["a.b", "a/b", "", "keys", "training", "forward", "3"])
+def test_task_names_must_be_names(name, tmp_path, capsys):
+    config = write_config(tmp_path, f"\ntasks[{name!r}] = dict(type='Saliency')\n")
+    assert repr(name) in error_of(capsys, "train.py", config, "--work-dir", tmp_path / "run")
+
+
+@pytest.mark.parametrize("failure", ["1 / 0", "raise SystemExit(0)", "nothing_of_that_name"])
+def test_programs_that_fail_are_named(failure, tmp_path, capsys):
+    (tmp_path / "bad_config.py").write_text(f"method = dict(type='DecodersOnly')\n{failure}\n")
+    assert "bad_config.py" in error_of(capsys, "train.py", tmp_path / "bad_config.py")
+    (tmp_path / "bad_plugin.py").write_text(failure)
+    sys.path.insert(0, str(tmp_path))
+    try:
+        config = write_config(tmp_path, "\ncustom_imports = dict(imports=['bad_plugin'])\n")
+        assert "'bad_plugin' cannot be imported" in error_of(capsys, "train.py", config)
+    finally:
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("bad_plugin", None)
+
+
+@pytest.mark.parametrize(
+    ("extra", "part"),
+    [
+        ("method = 3", "method is a dict"),
+        ("tasks = ['semseg']", "tasks is a dict"),
+        ("tasks['semseg'] = 3", "tasks['semseg']"),
+        ("encoder.update(size=96)", "size is (H, W)"),
+        ("encoder.update(weights=3)", "weights is a file"),
+        ("custom_imports = 3", "custom_imports is dict"),
+        ("train_cfg = dict(by_epoch=True, max_epochs=0)", "max_epochs is at least 1"),
+    ],
+)
+def test_values_of_the_wrong_type(extra, part, tmp_path, capsys):
+    line = error_of(capsys, "train.py", write_config(tmp_path, f"\n{extra}\n"), "--work-dir", tmp_path / "run")
+    assert part in line
+
+
+def test_what_nobody_foresaw_is_one_line_too(tmp_path, capsys):
+    config = write_config(tmp_path, "\nmethod = dict(type='PolyhistorLite', reduction='abc')\n")
+    line = error_of(capsys, "train.py", config, "--work-dir", tmp_path / "run", status=1)
+    assert "TypeError" in line
+    assert "MTL_TRACEBACK=1" in line

@@ -102,6 +102,31 @@ def test_ids_out_of_range_are_named_with_their_file():
         ALL["human_parts"].check(np.zeros((2, 2), np.int64), "x.png")
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_ids_in_grey_of_few_bits_are_as_stored(tmp_path, depth):
+    """Written by hand: Pillow reads such files stretched to 8 bits, and writes none."""
+    ids = np.arange(2**depth, dtype=np.uint8)
+    packed = np.packbits(np.unpackbits(ids[:, None], axis=1)[:, 8 - depth :]).tobytes()
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", len(ids), 1, depth, 0, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" + packed)), (b"IEND", b"")]
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+    assert ALL["semseg"].read(path).tolist() == [ids.tolist()]
+    assert ALL["saliency"].read(path).tolist() == [(ids >= 2 ** (depth - 1)).astype(int).tolist()]
+
+
+def test_a_jpeg_is_no_label_whatever_its_name(tmp_path):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png", format="JPEG")
+    with pytest.raises(ValueError, match=r"a\.png is a JPEG"):
+        ALL["semseg"].read(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="not a file"):
+        ALL["semseg"].read(tmp_path)
+
+
 @needs_photos
 @pytest.mark.parametrize("name", ALL)
 def test_labels_of_real_photographs_are_read(name):
