@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+import torch.distributed as dist
 from tiny import ROOT, write_config
 from torch import nn
 
@@ -86,3 +87,28 @@ def test_batch_norm_of_one_process_equals_torchs(tmp_path):
         torch.testing.assert_close(ours.weight.grad, plain.weight.grad, rtol=1e-4, atol=1e-4)
     finally:
         torch.distributed.destroy_process_group()
+
+
+@pytest.fixture
+def one_process_group(tmp_path):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("mean", [0.0, 1000.0])
+def test_gloo_batch_norm_keeps_its_digits_far_from_zero(one_process_group, mean):
+    """Against torch's batch norm in float64, as it stands and in the gradient."""
+    torch.manual_seed(0)
+    reference = torch.nn.BatchNorm2d(3).double()
+    norm = GlooBatchNorm.of(torch.nn.BatchNorm2d(3))
+    x = torch.randn(4, 3, 8, 8) + mean
+    ours, theirs = x.clone().requires_grad_(), x.double().requires_grad_()
+    direction = torch.randn(x.shape)
+    y, expected = norm(ours), reference(theirs)
+    (y * direction).sum().backward()
+    (expected * direction).sum().backward()
+    # float32 holds the inputs themselves to 6e-5 at 1000
+    torch.testing.assert_close(y.double(), expected, rtol=0, atol=5e-4)
+    torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=0, atol=5e-4)
+    torch.testing.assert_close(norm.running_var.double(), reference.running_var, rtol=1e-5, atol=0)
