@@ -27,11 +27,6 @@ def choices(names: Iterable[str], wrong: str = "") -> str:
 def check_arguments(target: Any, arguments: Iterable[str], owner: str) -> None:
     """Raise `ValueError` where ``target`` does not accept one of ``arguments`` or misses a required one."""
     parameters = inspect.signature(target).parameters
-    for base in inspect.getmro(target) if inspect.isclass(target) else ():
-        # MMEngine's schedulers pass everything on to the next class: its signature is the one that counts
-        if not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(base).parameters.values()):
-            parameters = inspect.signature(base).parameters
-            break
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
     arguments = set(arguments)

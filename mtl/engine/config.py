@@ -216,7 +216,12 @@ def _check_mmengine_parts(full: Config) -> None:
     schedulers = full.get("param_scheduler") or []
     for scheduler in [schedulers] if isinstance(schedulers, Mapping) else schedulers:
         if isinstance(scheduler, Mapping):
-            check_part(_without(scheduler, "convert_to_iter_based"), PARAM_SCHEDULERS, ["optimizer", "param_name"])
+            check_part(scheduler, PARAM_SCHEDULERS)
+            kind = PARAM_SCHEDULERS.get(scheduler["type"]) if isinstance(scheduler["type"], str) else scheduler["type"]
+            # a scheduler for the rate is a mixin that hands its arguments on: the class behind it says which there are
+            behind = next(c for c in kind.__mro__ if "__init__" in vars(c) and not c.__name__.endswith("Mixin"))
+            own = set(scheduler) - {"type", "convert_to_iter_based"}
+            check_arguments(behind, {*own, "optimizer", "param_name"}, f"parameter scheduler {scheduler['type']}")
     by_epoch = (full.get("train_cfg") or {}).get("by_epoch", True)
     loops = {"train": EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop, "val": ValLoop, "test": TestLoop}
     if by_epoch and (full.get("train_cfg") or {}).get("max_epochs", 1) < 1:

@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import Hook
 from PIL import Image
 from tiny import run_tool, write_config
+
+from mtl.registry import check_arguments
 
 
 def error_of(capsys, tool: str, *arguments, status: int = 2) -> str:
@@ -315,6 +318,14 @@ def test_programs_that_fail_are_named(failure, tmp_path, capsys):
 def test_values_of_the_wrong_type(extra, part, tmp_path, capsys):
     line = error_of(capsys, "train.py", write_config(tmp_path, f"\n{extra}\n"), "--work-dir", tmp_path / "run")
     assert part in line
+
+
+def test_arguments_that_a_part_takes_freely_are_its_own_business():
+    class Free(Hook):
+        def __init__(self, **options):
+            self.options = options
+
+    check_arguments(Free, ["anything"], "hook Free")
 
 
 def test_what_nobody_foresaw_is_one_line_too(tmp_path, capsys):
