@@ -13,7 +13,8 @@ import torch
 from measure import peak_memory, times
 from mmengine.runner import Runner
 
-from mtl.engine.config import build_runner, read_config
+from mtl.engine.build import build_runner
+from mtl.engine.config import read_config
 from mtl.engine.plugins import register_all
 from mtl.registry import METHODS
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from measure import times
 from mmengine.runner import Runner
 
-from mtl.engine.config import build_runner, read_config
+from mtl.engine.build import build_runner
+from mtl.engine.config import read_config
 
 ROOT = Path(__file__).resolve().parents[1]
 

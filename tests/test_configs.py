@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tiny import write_config
 
-from mtl.engine.config import _assemble, read_config
+from mtl.engine.build import _assemble
+from mtl.engine.config import read_config
 from mtl.engine.plugins import register_all
 from mtl.registry import DECODERS, ENCODERS, METHODS, TASKS, check_part
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from mtl.engine.build import build_runner
 from mtl.engine.checkpoints import load_trained, model_of
 from mtl.engine.command_line import friendly
-from mtl.engine.config import build_runner, read_config
+from mtl.engine.config import read_config
 
 ROOT = Path(__file__).resolve().parents[1]
 

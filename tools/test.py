@@ -8,9 +8,10 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 
+from mtl.engine.build import build_runner
 from mtl.engine.checkpoints import load_trained, model_of
 from mtl.engine.command_line import add_config, friendly
-from mtl.engine.config import build_runner, read_config
+from mtl.engine.config import read_config
 from mtl.engine.results import collect, table, write_json
 
 

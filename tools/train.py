@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser
 
+from mtl.engine.build import build_runner
 from mtl.engine.command_line import add_config, friendly
-from mtl.engine.config import build_runner, read_config
+from mtl.engine.config import read_config
 from mtl.engine.train import train
 
 

@@ -1,29 +1,21 @@
-"""From a config file to a runner: read, check every key, assemble, build.
+"""Reading a config file: every key is known, or an error says which there are.
 
 A config names ``encoder``, ``method``, ``decoder`` and ``tasks`` once; the model, the data sets and the evaluator get
-them from there. Everything else is MMEngine's.
+them from there (`mtl.engine.build`). Everything else is MMEngine's.
 """
 
 from __future__ import annotations
 
-import copy
 import inspect
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
-from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
-from torch.utils.data import DataLoader
+from mmengine.config import Config
+from mmengine.runner import Runner
 
-from mtl.engine.checkpoints import model_of
-from mtl.engine.distributed import launch
-from mtl.engine.plugins import register_all
-from mtl.engine.runner import MultiTaskRunner
 from mtl.models.multitask import check_task_name
-from mtl.registry import DATA_SAMPLERS, DATASETS, HOOKS, TRANSFORMS, check_arguments, check_part, choices
+from mtl.registry import choices
 
 OWN_KEYS = {
     "encoder": "config of the encoder",
@@ -39,16 +31,6 @@ OWN_KEYS = {
 }
 
 PROTOCOLS = ("original", "resized")
-
-DEFAULT_HOOKS: dict[str, Any] = {
-    "logger": {"type": "LoggerHook", "interval": 20},
-    "checkpoint": {"type": "AtomicCheckpoint"},
-    "parameters": {"type": "ParameterTable"},
-    "iteration_seed": {"type": "IterationSeed"},
-    "delta_m": {"type": "DeltaM"},
-    "pictures": {"type": "PredictionPictures"},
-    "progress": {"type": "ProgressBar"},
-}
 
 
 def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
@@ -90,156 +72,6 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     return cfg
 
 
-def build_runner(
-    cfg: Config,
-    work_dir: str | Path | None = None,
-    resume: bool | str = False,
-    launcher: str | None = None,
-    train: bool = True,
-) -> MultiTaskRunner:
-    """MMEngine's runner for a config that `read_config` gave.
-
-    Args:
-        cfg: the config.
-        work_dir: where logs and checkpoints go; the default is ``work_dirs/<name of the config>``.
-        resume: True for the latest checkpoint in ``work_dir``, or a checkpoint's path.
-        launcher: None finds out (``torchrun``, Slurm or a single process).
-        train: False builds nothing of the training.
-    """
-    register_all(cfg.get("custom_imports"))
-    full = _assemble(cfg, train)
-    full.launcher = launch(launcher)
-    full.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(cfg.filename or "run").stem)
-    if resume:
-        full.resume = True
-        full.load_from = _existing(resume) if isinstance(resume, str) else _latest(Path(full.work_dir))
-    elif train and (Path(full.work_dir) / "last_checkpoint").is_file():
-        raise ValueError(f"{full.work_dir} has a run already: --resume goes on with it, another --work-dir keeps it")
-    if full.launcher != "none":
-        full.model_wrapper_cfg = {"type": "mtl.TaskwiseDistributed"}
-    runner = MultiTaskRunner.from_cfg(full)
-    if train:
-        for hook in model_of(runner).method.hooks():
-            runner.register_hook(hook)
-    return runner
-
-
-def _assemble(cfg: Config, train: bool) -> Config:
-    """The runner's config: parts put where they are used."""
-    full = copy.deepcopy(cfg)
-    full.default_scope = "mtl"
-    own = {key: full.get(key) for key in ("encoder", "method", "decoder", "tasks") if full.get(key) is not None}
-    full["build"], full["source"] = _plain(own), _plain(cfg.to_dict())
-    full.model = {"type": "MultiTaskModel", **own, **(full.get("model") or {})}
-    _add_loaders(full)
-    _check_mmengine_parts(full)
-    if not train:
-        for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
-            full.pop(key, None)
-        for key in ("val_dataloader", "val_evaluator", "val_cfg"):
-            full.pop(key, None)
-    full.default_hooks = _default_hooks(full, train)
-    return full
-
-
-def _add_loaders(full: Config) -> None:
-    """Tasks, samplers and evaluators of the data loaders; the test's are the validation's unless there are others."""
-    tasks = {name: {k: v for k, v in task.items() if k != "decoder"} for name, task in full.tasks.items()}
-    if full.get("test_dataloader") is None and full.get("val_dataloader") is not None:
-        full.test_dataloader = copy.deepcopy(full.val_dataloader)
-    for part in ("train", "val", "test"):
-        loader = full.get(f"{part}_dataloader")
-        if loader is None:
-            continue
-        loader.dataset["tasks"] = tasks
-        _fill_dataset(loader.dataset, full, part)
-        loader.setdefault("sampler", {"type": "EpochSampler", "shuffle": part == "train"})
-        check_part(loader.sampler, DATA_SAMPLERS, ["dataset"])
-        loader.setdefault("persistent_workers", bool(loader.get("num_workers")))
-        check_arguments(DataLoader, set(loader) - {"num_batch_per_epoch"}, f"{part}_dataloader")
-        if part != "train":
-            full.setdefault(f"{part}_evaluator", {"type": "MultiTaskMetric", "tasks": tasks})
-            full.setdefault(f"{part}_cfg", {})
-
-
-def _default_hooks(full: Config, train: bool) -> dict[str, Any]:
-    """`DEFAULT_HOOKS` with the config's changes; None removes a hook, MMEngine's own too."""
-    hooks = copy.deepcopy(DEFAULT_HOOKS)
-    hooks["delta_m"]["single_task"] = full.get("single_task")
-    if full.get("single_task") is None:
-        hooks["checkpoint"]["best"] = None
-    if not train:
-        hooks = {name: hook for name, hook in hooks.items() if name in ("delta_m", "pictures", "logger")}
-    for name, hook in (full.get("default_hooks") or {}).items():
-        if train or name in hooks:
-            hooks[name] = hook if hook is None or "type" in hook else {**hooks.get(name, {}), **hook}
-    for hook in [*hooks.values(), *(full.get("custom_hooks") or ())]:
-        if isinstance(hook, Mapping):
-            check_part(hook, HOOKS)
-    hooks.setdefault("checkpoint", None)
-    return {name: hook for name, hook in hooks.items() if hook is not None or name in _MMENGINE_HOOKS}
-
-
-def _fill_dataset(dataset: ConfigDict, full: Config, part: str) -> None:
-    """What a data set and its transforms share with the rest, by the names of their arguments.
-
-    ``size`` is the encoder's, ``root`` the config's ``data_root``, ``seed`` the run's; ``targets`` of `Resize` follows
-    from the protocol.
-    """
-    resized = part == "train" or full.get("protocol", "original") == "resized"
-    shared = {
-        "size": full.encoder.get("size"),
-        "root": full.get("data_root"),
-        "seed": (full.get("randomness") or {}).get("seed", 0),
-        "targets": resized,
-    }
-    for registry, cfg in [(DATASETS, dataset), *((TRANSFORMS, step) for step in dataset.get("pipeline", ()))]:
-        kind = cfg.get("type")
-        target = registry.get(kind) if isinstance(kind, str) else kind
-        accepted = inspect.signature(target).parameters if target else {}
-        for name, value in shared.items():
-            if name in accepted and value is not None:
-                cfg.setdefault(name, value)
-        check_part(cfg, registry)
-        if part != "train" and cfg.get("targets", resized) != resized:
-            raise ValueError(
-                f"{part}_dataloader: {kind} has targets={cfg.targets}, the protocol is "
-                f"{full.get('protocol', 'original')!r}; set protocol='{'original' if resized else 'resized'}' instead"
-            )
-
-
-def _check_mmengine_parts(full: Config) -> None:
-    """Raise `ValueError` for an unknown type or argument of MMEngine's parts, which would fail with a traceback."""
-    optimizer = (full.get("optim_wrapper") or {}).get("optimizer")
-    if isinstance(optimizer, Mapping):
-        check_part(optimizer, OPTIMIZERS, ["params"])
-    schedulers = full.get("param_scheduler") or []
-    for scheduler in [schedulers] if isinstance(schedulers, Mapping) else schedulers:
-        if isinstance(scheduler, Mapping):
-            check_part(scheduler, PARAM_SCHEDULERS)
-            kind = PARAM_SCHEDULERS.get(scheduler["type"]) if isinstance(scheduler["type"], str) else scheduler["type"]
-            # a scheduler for the rate is a mixin that hands its arguments on: the class behind it says which there are
-            behind = next(c for c in kind.__mro__ if "__init__" in vars(c) and not c.__name__.endswith("Mixin"))
-            own = set(scheduler) - {"type", "convert_to_iter_based"}
-            check_arguments(behind, {*own, "optimizer", "param_name"}, f"parameter scheduler {scheduler['type']}")
-    by_epoch = (full.get("train_cfg") or {}).get("by_epoch", True)
-    loops = {"train": EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop, "val": ValLoop, "test": TestLoop}
-    if by_epoch and (full.get("train_cfg") or {}).get("max_epochs", 1) < 1:
-        raise ValueError(f"train_cfg.max_epochs is at least 1, not {full.train_cfg.max_epochs}")
-    for part, loop in loops.items():
-        given = _without(full.get(f"{part}_cfg") or {}, "by_epoch")
-        if given and "type" not in given:
-            made = ["runner", "dataloader"] if part == "train" else ["runner", "dataloader", "evaluator"]
-            check_arguments(loop, [*given, *made], f"{part}_cfg")
-
-
-def _without(cfg: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in cfg.items() if name != key}
-
-
-_MMENGINE_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
-
-
 def _check_keys(keys: Mapping[str, Any], where: str) -> None:
     known = {*OWN_KEYS, *inspect.signature(Runner.__init__).parameters, "work_dir"} - {
         "self",
@@ -249,30 +81,3 @@ def _check_keys(keys: Mapping[str, Any], where: str) -> None:
     for key in keys:
         if key not in known:
             raise ValueError(f"{where}: unknown key {key!r}; {choices(known, key)}")
-
-
-def _existing(path: str) -> str:
-    if not os.path.isfile(path):
-        raise ValueError(f"no checkpoint {path!r} to resume from")
-    return path
-
-
-def _latest(folder: Path) -> str | None:
-    """The checkpoint that ``last_checkpoint`` names, or the newest; None where there is none yet."""
-    named = folder / "last_checkpoint"
-    path = folder / Path(named.read_text("utf-8").strip()).name if named.is_file() else folder
-    if path.is_file():
-        return str(path)
-    newest = max(folder.glob("*_*.pth"), default=None, key=lambda p: p.stat().st_mtime)
-    return None if newest is None else str(newest)
-
-
-def _plain(value: Any) -> Any:
-    """JSON values of a config: classes by their import path."""
-    if isinstance(value, (ConfigDict, Mapping)):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (str, int, float, bool)) or value is None:
-        return value
-    if isinstance(value, Sequence):
-        return [_plain(item) for item in value]
-    return f"{value.__module__}.{value.__qualname__}"

@@ -27,7 +27,7 @@ FILE_ONLY = (
 
 
 class MultiTaskRunner(Runner):
-    """The runner of `mtl.engine.config.build_runner`; its config's ``source`` is the config as the user wrote it."""
+    """The runner of `mtl.engine.build.build_runner`; its config's ``source`` is the config as the user wrote it."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
