@@ -19,7 +19,14 @@ class GradientBarrier:
         self.outputs = list(outputs)
         self.leaves = [x.detach().requires_grad_(x.requires_grad) for x in self.outputs]
 
-    def backward(self) -> None:
-        pairs = [(x, leaf.grad) for x, leaf in zip(self.outputs, self.leaves, strict=True) if leaf.grad is not None]
-        if pairs:
-            torch.autograd.backward([x for x, _ in pairs], [grad for _, grad in pairs])
+
+def backward(barriers: Sequence[GradientBarrier]) -> None:
+    """One backward pass from what gathered at the leaves of all ``barriers``."""
+    pairs = [
+        (x, leaf.grad)
+        for barrier in barriers
+        for x, leaf in zip(barrier.outputs, barrier.leaves, strict=True)
+        if leaf.grad is not None
+    ]
+    if pairs:
+        torch.autograd.backward([x for x, _ in pairs], [grad for _, grad in pairs])

@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from mtl.models.barrier import GradientBarrier
+from mtl.models.barrier import GradientBarrier, backward
 from mtl.models.preprocessor import MultiTaskPreprocessor
 from mtl.registry import DECODERS, ENCODERS, METHODS, MODELS, TASKS
 from mtl.structures import MultiTaskSample
@@ -27,8 +27,8 @@ class MultiTaskModel(BaseModel):
         method: config of a method.
         tasks: task name to its config.
         decoder: config of the decoder that every task gets; a task's config may name its own under "decoder".
-        joint_inference: predict the tasks that have paths of their own as one task-major batch instead of one after
-            the other: the same result, faster on a GPU, more memory.
+        joint: run the encoder for all tasks that have paths of their own as one task-major batch instead of one after
+            the other: the same result, in less time where the batch is small and in the memory of all tasks at once.
         compile: run the encoder through `torch.compile`.
     """
 
@@ -38,7 +38,7 @@ class MultiTaskModel(BaseModel):
         method: Mapping,
         tasks: Mapping[str, Mapping],
         decoder: Mapping | None = None,
-        joint_inference: bool = False,
+        joint: bool = False,
         compile: bool = False,
     ) -> None:
         built = ENCODERS.build(dict(encoder))
@@ -69,7 +69,7 @@ class MultiTaskModel(BaseModel):
                 for name, task in self.tasks.items()
             }
         )
-        self.joint_inference = joint_inference
+        self.joint = joint
         if compile:
             self.encoder.compile()
         self._generated: tuple[tuple, dict[str, Tensor]] | None = None
@@ -111,20 +111,24 @@ class MultiTaskModel(BaseModel):
         self.method.context.activate([self.task_names.index(task) for task in tasks], inputs.device)
         return self.encoder(inputs.repeat(len(tasks), 1, 1, 1) if len(tasks) > 1 else inputs)
 
+    def _groups(self, tasks: Sequence[str]) -> list[list[list[str]]]:
+        """The paths of ``tasks``, those together that run as one batch."""
+        paths = self.method.paths(tasks)
+        return [paths] if self.joint and paths else [[path] for path in paths]
+
+    def _maps(self, inputs: Tensor, group: Sequence[Sequence[str]]) -> list[tuple[Tensor, ...]]:
+        """Each path's maps ``(B, C_i, H/s_i, W/s_i)``, of one encoder pass; ``inputs`` may be no image."""
+        paths = [path[0] for path in group]
+        maps = self.features(inputs, paths) if len(inputs) else self.encoder.empty_maps(inputs)
+        return list(zip(*(x.unflatten(0, (len(paths), len(inputs))).unbind(0) for x in maps), strict=True))
+
     def logits(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
         """Task to ``(B, K, H/4, W/4)``, each distinct encoder path run once."""
         self.method.context.generated = self._weights()
         outputs: dict[str, Tensor] = {}
-        paths = self.method.paths(tasks)
-        if self.joint_inference and all(len(path) == 1 for path in paths):
-            maps = self.features(inputs, [path[0] for path in paths])
-            for i, path in enumerate(paths):
-                part = [x[i * len(inputs) : (i + 1) * len(inputs)] for x in maps]
-                outputs[path[0]] = self.decoders[path[0]](part)
-            return outputs
-        for path in paths:
-            maps = self.features(inputs, path[:1])
-            outputs.update({task: self.decoders[task](maps) for task in path})
+        for group in self._groups(tasks):
+            for path, maps in zip(group, self._maps(inputs, group), strict=True):
+                outputs.update({task: self.decoders[task](maps) for task in path})
         return outputs
 
     # -- training ----------------------------------------------------------------------------------------------
@@ -150,20 +154,21 @@ class MultiTaskModel(BaseModel):
         generated = self.method.generate()
         weights = GradientBarrier(list(generated.values()))
         self.method.context.generated = dict(zip(generated, weights.leaves, strict=True))
-        for path in self.method.paths(present):
-            used = sorted({row for task in path for row in rows[task]})
-            maps = GradientBarrier(self.features(inputs[used], path[:1]) if used else self.encoder.empty_maps(inputs))
-            for task in path:
-                keep = [used.index(row) for row in rows[task]]
-                # decoders synchronise across processes: one that has no label takes part with an empty batch
-                part = maps.leaves if keep == list(range(len(used))) else [x[keep] for x in maps.leaves]
-                targets = self._targets(task, samples, rows[task], inputs)
-                loss = self._loss(task, self.decoders[task](part), targets)
-                self._check_finite(loss, task, [samples[row] for row in rows[task]])
-                optim_wrapper.backward(loss)
-                losses[f"{task}.loss"] = loss.detach()
-            maps.backward()
-        weights.backward()
+        for group in self._groups(present):
+            used = sorted({row for path in group for task in path for row in rows[task]})
+            maps = [GradientBarrier(part) for part in self._maps(inputs[used], group)]
+            for path, barrier in zip(group, maps, strict=True):
+                for task in path:
+                    keep = [used.index(row) for row in rows[task]]
+                    # decoders synchronise across processes: one that has no label takes part with an empty batch
+                    part = barrier.leaves if keep == list(range(len(used))) else [x[keep] for x in barrier.leaves]
+                    targets = self._targets(task, samples, rows[task], inputs)
+                    loss = self._loss(task, self.decoders[task](part), targets)
+                    self._check_finite(loss, task, [samples[row] for row in rows[task]])
+                    optim_wrapper.backward(loss)
+                    losses[f"{task}.loss"] = loss.detach()
+            backward(maps)
+        backward([weights])
         return self._log(losses)
 
     def _loss(self, task: str, logits: Tensor, targets: Tensor) -> Tensor:

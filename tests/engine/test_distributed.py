@@ -23,12 +23,13 @@ train_dataloader.update(batch_size={batch})
 optim_wrapper['optimizer'] = dict(type='SGD', lr=0.05)
 val_dataloader['dataset'].update(length=7)
 default_hooks.update(pictures=None)
+model = dict(joint={joint})
 """
 
 
-def run(folder, processes: int) -> tuple[list[dict], dict, dict]:
+def run(folder, processes: int, joint: bool = False) -> tuple[list[dict], dict, dict]:
     folder.mkdir()
-    config = write_config(folder, EXTRA.format(batch=4 // processes))
+    config = write_config(folder, EXTRA.format(batch=4 // processes, joint=joint))
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
     command = [
         sys.executable,
@@ -48,9 +49,10 @@ def run(folder, processes: int) -> tuple[list[dict], dict, dict]:
     return steps, json.loads((folder / "run" / "result.json").read_text()), state
 
 
-def test_two_processes_equal_one(tmp_path):
+@pytest.mark.parametrize("joint", [False, True])
+def test_two_processes_equal_one(tmp_path, joint):
     one, one_result, one_state = run(tmp_path / "one", 1)
-    two, two_result, two_state = run(tmp_path / "two", 2)
+    two, two_result, two_state = run(tmp_path / "two", 2, joint)
     assert len(one) == len(two) == 6
     for a, b in zip(one, two, strict=True):
         losses = {key for key in a if key.endswith("loss")}

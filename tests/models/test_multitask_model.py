@@ -60,10 +60,11 @@ def gradients(model):
     return found
 
 
+@pytest.mark.parametrize("joint", [False, True])
 @pytest.mark.parametrize("method", ["SingleTaskFull", "MultiTaskFull", "DecodersOnly", "Hyperformer", "PolyhistorLite"])
-def test_staged_gradients_equal_one_graph(method):
-    """The task-by-task step against plain autograd of the summed losses of the same images."""
-    model = build(method)
+def test_staged_gradients_equal_one_graph(method, joint):
+    """The train step, task by task or as one task-major batch, against plain autograd of the summed losses."""
+    model = build(method, joint=joint)
     model.train()
     model.encoder.eval()  # no drop-path: the two passes must see the same network
     data = batch(labels=((0, 1, 2),) * 3)
@@ -73,6 +74,7 @@ def test_staged_gradients_equal_one_graph(method):
     staged = gradients(model)
 
     model.load_state_dict(state)
+    model.joint = False
     prepared = model.data_preprocessor(data, True)
     losses = model(prepared["inputs"], prepared["data_samples"], mode="loss")
     sum(losses.values()).backward()
@@ -85,10 +87,11 @@ def test_staged_gradients_equal_one_graph(method):
         assert logged[name] == pytest.approx(float(loss), rel=1e-5)
 
 
+@pytest.mark.parametrize("joint", [False, True])
 @pytest.mark.parametrize("method", ["MultiTaskFull", "PolyhistorLite"])
-def test_images_without_a_label_are_left_out(method):
+def test_images_without_a_label_are_left_out(method, joint):
     """Partial labels give what each task alone gives on the images that it has."""
-    model = build(method)
+    model = build(method, joint=joint)
     model.train()
     model.encoder.eval()
     labels = ((0, 1, 2), (0, 2), (1,))
@@ -154,7 +157,7 @@ def test_joint_inference_is_the_same(method):
     data = model.data_preprocessor(batch())
     with torch.no_grad():
         apart = model(data["inputs"])
-        model.joint_inference = True
+        model.joint = True
         together = model(data["inputs"])
     for task in TASKS:
         torch.testing.assert_close(together[task], apart[task], rtol=1e-4, atol=1e-5)
