@@ -72,6 +72,8 @@ def _assemble(cfg: Config, train: bool) -> Config:
     """The runner's config: parts put where they are used."""
     full = copy.deepcopy(cfg)
     full.default_scope = "mtl"
+    # MMEngine's default is another seed in every run
+    full.randomness = {"seed": 0, **(full.get("randomness") or {})}
     own = {key: full.get(key) for key in ("encoder", "method", "decoder", "tasks") if full.get(key) is not None}
     full["build"], full["source"] = _plain(own), _plain(cfg.to_dict())
     full.model = {"type": "MultiTaskModel", **own, **(full.get("model") or {})}
@@ -134,7 +136,7 @@ def _fill_dataset(dataset: ConfigDict, full: Config, part: str) -> None:
     shared = {
         "size": full.encoder.get("size"),
         "root": full.get("data_root"),
-        "seed": (full.get("randomness") or {}).get("seed", 0),
+        "seed": full.randomness.seed,
         "targets": resized,
     }
     for registry, cfg in [(DATASETS, dataset), *((TRANSFORMS, step) for step in dataset.get("pipeline", ()))]:

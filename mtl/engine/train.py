@@ -71,17 +71,22 @@ def summary(folder: Path, stored: list[dict[str, Any]], result: dict[str, Any]) 
 
 
 def comparison_table(stored: list[dict[str, Any]], result: dict[str, Any]) -> str:
-    """A table with a row per method: trained share of the encoder and each task's main metric."""
+    """A table with a row per method: trained share of the encoder, each task's main metric and Δm.
+
+    Stored rows are means over seeds; their standard deviation of Δm says what a difference to one run means.
+    """
     rows = [*stored, {**result, "method": f"{result['method']} (this run)"}]
     tasks = list(result["main"])
     lines = [
-        "  beside stored results of the same schedule",
+        "  beside stored results of the same schedule (means over seeds)",
         f"  {'method':<28}{'encoder':>10}" + "".join(f"{t:>13}" for t in tasks) + f"{'Δm':>9}",
     ]
     for row in rows:
         share = 100 * row["parameters"]["encoder"] / row["parameters"]["base"]
         values = [row["main"].get(task) for task in tasks]
         cells = "".join(f"{'-':>13}" if value is None else f"{value:>13.2f}" for value in values)
-        delta = row.get("delta_m")
-        lines.append(f"  {row['method']:<28}{share:>9.1f}%{cells}" + (f"{delta:>+9.2f}" if delta is not None else ""))
+        delta, deviation = row.get("delta_m"), row.get("delta_m_deviation")
+        cells += "" if delta is None else f"{delta:>+9.2f}"
+        cells += "" if deviation is None else f" ± {deviation:.2f}"
+        lines.append(f"  {row['method']:<28}{share:>9.1f}%{cells}")
     return "\n".join(lines)

@@ -46,6 +46,15 @@ def test_what_a_run_leaves(trained, capsys):
     assert len(list((run / "pictures" / "epoch_2").glob("*.png"))) == 1
 
 
+def test_two_runs_of_a_config_are_the_same(trained, tmp_path):
+    """The config names no seed: MMEngine's default would be another one in every run."""
+    config, run = trained
+    options = ("--cfg-options", "train_cfg.max_epochs=1", "train_cfg.val_interval=1")
+    assert run_tool("train.py", config, "--work-dir", tmp_path / "again", *options) == 0
+    first, again = weights(run / "epoch_1.pth"), weights(tmp_path / "again" / "epoch_1.pth")
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
 def test_resumed_run_is_bit_identical(trained, tmp_path):
     config, run = trained
     again = tmp_path / "again"
