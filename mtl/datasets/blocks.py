@@ -1,8 +1,8 @@
 """Loose solids with exact labels: what the quickstart's encoder is pretrained on, with none of its tasks.
 
-Balls, boxes, cylinders and cones of any shape, direction and texture lie on and float above the stages of `Scenes`,
-among people and objects. Labels name no object, no part and no direction: they say of which kind of solid and of
-which texture a pixel is and how far away.
+Balls, boxes, cylinders and cones of any shape, direction and texture lie on and float above the stages of `Scenes`;
+there are no people and none of its objects. Labels say of which kind of solid and of which texture a pixel is and how
+far away.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from mtl.datasets.scenes import SPLITS, check_request, sensor_noise
 from mtl.datasets.studio.cast import Cast
 from mtl.datasets.studio.compose import direction
 from mtl.datasets.studio.materials import PATTERNS, Material, pick, shade_of, tint
-from mtl.datasets.studio.objects import OBJECTS
-from mtl.datasets.studio.people import POSES, person, wardrobe
 from mtl.datasets.studio.raster import rasterise
 from mtl.datasets.studio.scene import BACKGROUND, Camera, Light, Scene
 from mtl.datasets.studio.sets import room, street
@@ -39,10 +37,10 @@ _CLASSES = {"solid": len(SOLIDS), "pattern": len(PATTERNS), "distance": len(DIST
 
 
 def scatter(rng: np.random.Generator) -> Scene:
-    """A room or a street with 3 to 10 solids, up to two people and up to three objects."""
+    """A room or a street with 4 to 14 solids."""
     focal, height, near = rng.uniform([0.85, 0.8, 1.0], [1.2, 1.6, 2.0]).tolist()
     cast = Cast()
-    for _ in range(int(rng.integers(3, 11))):
+    for _ in range(int(rng.integers(4, 15))):
         half = rng.uniform(0.06, 0.42) * rng.uniform(0.35, 1.0, 3)
         turn = frames(rng.standard_normal((1, 3)))
         kind, taper = pick(rng, [ELLIPSOID, FRUSTUM, BOX]), rng.uniform(0.0, 1.0)
@@ -51,16 +49,6 @@ def scatter(rng: np.random.Generator) -> Scene:
         reach = float(np.abs(turn[0, :, 1] * half).sum())
         at = [rng.uniform(-0.5, 0.5) * depth / focal, reach + rng.uniform(0, 1.3) * (rng.random() < 0.6), -depth]
         cast.add((solid, [_material(rng, float(half.mean()))]), BACKGROUND, at, 0.0)
-    for _ in range(int(rng.integers(0, 3))):
-        depth = rng.uniform(1.6, 4.0)
-        body = person(rng, pick(rng, list(POSES)), rng.uniform(1.2, 1.9), rng.uniform(0.85, 1.3))
-        at = [rng.uniform(-0.4, 0.4) * depth / focal, 0.0, -depth]
-        cast.add((body, wardrobe(rng)), BACKGROUND, at, rng.uniform(-np.pi, np.pi))
-    for _ in range(int(rng.integers(0, 4))):
-        depth = rng.uniform(1.2, 4.0)
-        thing = OBJECTS[pick(rng, list(OBJECTS))](rng)
-        at = [rng.uniform(-0.5, 0.5) * depth / focal, 0.0, -depth]
-        cast.add(thing, BACKGROUND, at, rng.uniform(-np.pi, np.pi))
     loose = sum(len(solids) for solids in cast.solids)
     planes, surfaces = (room if rng.random() < 0.65 else street)(cast, rng)
     solids = join(cast.solids)
