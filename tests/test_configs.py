@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny import write_config
 
-from mtl.engine.build import _assemble
+from mtl.engine.build import assemble
 from mtl.engine.config import read_config
 from mtl.engine.plugins import register_all
 from mtl.registry import DECODERS, ENCODERS, METHODS, TASKS, check_part
@@ -30,7 +30,7 @@ def test_another_method_starts_from_its_own_defaults(tmp_path):
 @pytest.mark.parametrize("path", LEAVES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_config(path):
     register_all()
-    full = _assemble(read_config(path, {"data_root": "DATA"}), train=True)
+    full = assemble(read_config(path, {"data_root": "DATA"}), train=True)
     check_part(full.encoder, ENCODERS)
     check_part(full.method, METHODS)
     check_part(full.get("decoder") or {"type": "AllMLP"}, DECODERS, ["in_channels", "out_channels"])

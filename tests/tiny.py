@@ -40,11 +40,11 @@ def write_config(folder: Path, extra: str = "", weights: str | None = None) -> P
     return path
 
 
-def run_tool(name: str, *arguments: str) -> int:
-    """``python tools/NAME ARGUMENTS`` in this process; its exit status."""
+def run_tool(name: str, *arguments: str, folder: str = "tools") -> int:
+    """``python FOLDER/NAME ARGUMENTS`` in this process; its exit status."""
     argv, sys.argv = sys.argv, [name, *map(str, arguments)]
     try:
-        runpy.run_path(str(ROOT / "tools" / name), run_name="__main__")
+        runpy.run_path(str(ROOT / folder / name), run_name="__main__")
     except SystemExit as stop:
         return int(stop.code or 0)
     finally:

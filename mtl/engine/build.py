@@ -51,7 +51,7 @@ def build_runner(
         train: False builds nothing of the training.
     """
     register_all(cfg.get("custom_imports"))
-    full = _assemble(cfg, train)
+    full = assemble(cfg, train)
     full.launcher = launch(launcher)
     full.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(cfg.filename or "run").stem)
     if resume:
@@ -68,7 +68,7 @@ def build_runner(
     return runner
 
 
-def _assemble(cfg: Config, train: bool) -> Config:
+def assemble(cfg: Config, train: bool) -> Config:
     """The runner's config: parts put where they are used."""
     full = copy.deepcopy(cfg)
     full.default_scope = "mtl"

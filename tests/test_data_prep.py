@@ -1,0 +1,57 @@
+"""The scripts of ``data_prep`` on small data written here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import run_tool, write_config
+
+LOADERS = """
+tasks = dict(semseg=dict(type="SemanticSegmentation", classes=4))
+train_dataloader.update(dataset=dict(type="FolderDataset"))
+val_dataloader = None
+val_evaluator = val_cfg = None
+"""
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Five images with labels of 4 classes."""
+    names = [f"im{i}" for i in range(5)]
+    for name in names:
+        for folder, array in (("images", np.zeros((8, 8, 3), np.uint8)), ("semseg", np.full((8, 8), 3, np.uint8))):
+            (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(tmp_path / "data" / folder / f"{name}.png")
+    (tmp_path / "data" / "splits").mkdir()
+    (tmp_path / "data" / "splits" / "train.txt").write_text("\n".join(names))
+    return tmp_path / "data"
+
+
+def check(data) -> int:
+    config = write_config(data.parent, LOADERS)
+    return run_tool("folder.py", config, "--cfg-options", f"data_root={data}", folder="data_prep")
+
+
+def test_whole_data_are_counted(data, capsys):
+    assert check(data) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"train: 5 images in {data}, labelled: semseg 5",
+        "0 broken",
+    ]
+
+
+def test_every_broken_file_is_listed(data, capsys):
+    (data / "images" / "im1.png").write_bytes(b"")
+    Image.fromarray(np.full((8, 8), 9, np.uint8)).save(data / "semseg" / "im3.png")
+    assert check(data) == 1
+    shown = capsys.readouterr()
+    assert shown.out.endswith("2 broken\n")
+    empty, wrong = shown.err.splitlines()
+    assert "im1.png" in empty
+    assert "im3.png: class id 9 is not in 0..3" in wrong
+
+
+def test_rendered_data_need_no_check(tmp_path, capsys):
+    assert run_tool("folder.py", write_config(tmp_path), folder="data_prep") == 2
+    assert "train_dataloader has a Scenes; this checks a FolderDataset" in capsys.readouterr().err
