@@ -1,16 +1,18 @@
 """A training step of every method relative to decoders-only: python benchmarks/methods.py [CONFIG]
 
-Time, and the memory that autograd holds for the backward passes at the worst moment, task by task as in training and
-with all tasks in one graph.
+Time, and the memory that autograd holds for the backward passes at the worst moment: task by task; as one task-major
+batch (``model.joint``); and with all tasks and their losses in one graph.
 """
 
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from functools import partial
 from pathlib import Path
 
 import torch
 from measure import peak_memory, times
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from mtl.engine.build import build_runner
@@ -35,22 +37,29 @@ def main() -> None:
         cfg.experiment_name = f"benchmark_{name}"
         runners[name] = build_runner(cfg, Path(args.work_dir) / name)
     data = next(iter(Runner.build_dataloader(runners["DecodersOnly"]._train_dataloader)))
-    steps, graphs = {}, {}
+    steps, joint, graphs = {}, {}, {}
     for name, runner in runners.items():
         model, wrapper = runner.model.train(), runner.build_optim_wrapper(runner.optim_wrapper)
-        steps[name] = lambda model=model, wrapper=wrapper: model.train_step(data, wrapper)
-        graphs[name] = lambda model=model: _one_graph(model, data)
-    seconds = times(steps, args.rounds)
-    memory = {name: peak_memory(step) for name, step in steps.items()}
-    whole = {name: peak_memory(graph) for name, graph in graphs.items()}
+        steps[name] = partial(_step, model, wrapper, data, False)
+        joint[name] = partial(_step, model, wrapper, data, True)
+        graphs[name] = partial(_one_graph, model, data)
+    seconds, together = times(steps, args.rounds), times(joint, args.rounds)
+    memory, whole, one = ({n: peak_memory(f) for n, f in kind.items()} for kind in (steps, joint, graphs))
     base = "DecodersOnly"
     print(f"\n{len(data['inputs'])} images of {tuple(data['inputs'][0].shape[1:])}, {torch.get_num_threads()} threads")
-    print(f"{'':16}    time         memory       in one graph")
+    print("relative to DecodersOnly; joint and one graph relative to the same method task by task")
+    print(f"{'':16}      time           memory     joint: time  memory   one graph: memory")
     for name in runners:
         print(
             f"{name:16} {seconds[name]:6.3f} s {seconds[name] / seconds[base]:5.2f} "
-            f"{memory[name]:6.0f} MB {memory[name] / memory[base]:5.2f} {whole[name] / memory[name]:5.2f} times as much"
+            f"{memory[name]:6.0f} MB {memory[name] / memory[base]:5.2f} "
+            f"{together[name] / seconds[name]:13.2f} {whole[name] / memory[name]:7.2f} {one[name] / memory[name]:18.2f}"
         )
+
+
+def _step(model: torch.nn.Module, wrapper: OptimWrapper, data: dict, joint: bool) -> None:
+    model.joint = joint
+    model.train_step(data, wrapper)
 
 
 def _one_graph(model: torch.nn.Module, data: dict) -> None:
