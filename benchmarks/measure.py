@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+Key = TypeVar("Key", bound=Hashable)
 
-def times(pieces: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+
+def times(pieces: Mapping[Key, Callable[[], object]], rounds: int) -> dict[Key, float]:
     """Median seconds of each piece; they take turns, so that a slow moment of the machine falls on all."""
-    taken: dict[str, list[float]] = {name: [] for name in pieces}
+    taken: dict[Key, list[float]] = {name: [] for name in pieces}
     for number in range(rounds + 1):
         for name, piece in pieces.items():
             _finish()

@@ -1,17 +1,20 @@
 """Check images with a folder of labels per task: python data_prep/folder.py CONFIG [--cfg-options data_root=DATA].
 
-Reads every image and label that the config's training and validation use, counts them, and lists all that cannot be
-read or are no valid labels; training stops at the first of them. Nothing is changed.
+Reads every image and every label that the config's training and validation use, counts them, and lists each that
+cannot be read or is no valid label; training stops at the first of them. Nothing is changed. What is wrong with the
+folders themselves (a name without an image, a label with a suffix that its task does not read) ends it at once.
 """
 
 from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
+from collections.abc import Iterator
 
 from rich.progress import track
 
 from mtl.datasets import FolderDataset
+from mtl.datasets.folder import read_image
 from mtl.engine.build import assemble
 from mtl.engine.command_line import add_config, friendly
 from mtl.engine.config import read_config
@@ -27,7 +30,7 @@ def main() -> int:
     cfg = read_config(args.config, args.cfg_options)
     register_all(cfg.get("custom_imports"))
     full = assemble(cfg, train=True)
-    broken = []
+    broken = 0
     for part in ("train", "val"):
         if full.get(f"{part}_dataloader") is None:
             continue
@@ -35,16 +38,28 @@ def main() -> int:
         if not isinstance(dataset, FolderDataset):
             raise ValueError(f"{part}_dataloader has a {type(dataset).__name__}; this checks a FolderDataset")
         labels = ", ".join(f"{task} {number}" for task, number in dataset.labelled.items())
-        print(f"{part}: {len(dataset)} images in {dataset.root}, labelled: {labels}")
+        print(f"{part}: {len(dataset)} images in {dataset.root}, labelled: {labels}", flush=True)
         for index in track(range(len(dataset)), "reading", transient=True, disable=not sys.stderr.isatty()):
-            try:
-                dataset.load(index)
-            except ValueError as error:
-                broken.append(f"{part}: {error}")
-    for line in broken:
-        print(line, file=sys.stderr)
-    print(f"{len(broken)} broken")
+            for error in problems(dataset, index):
+                print(f"{part}: {error}", file=sys.stderr)
+                broken += 1
+    print(f"{broken} broken")
     return 1 if broken else 0
+
+
+def problems(dataset: FolderDataset, index: int) -> Iterator[ValueError]:
+    """What is wrong with an image and its labels, one error a file."""
+    size = None
+    try:
+        size = read_image(dataset.image_path(index)).shape[:2]
+    except ValueError as error:
+        yield error
+    for task, labelled in dataset.labels.items():
+        if dataset.names[index] in labelled:
+            try:
+                dataset.target(index, task, size)
+            except ValueError as error:
+                yield error
 
 
 if __name__ == "__main__":

@@ -42,16 +42,18 @@ def test_whole_data_are_counted(data, capsys):
 
 
 def test_every_broken_file_is_listed(data, capsys):
+    for name in ("im1", "im3"):  # two of the files are of one image
+        Image.fromarray(np.full((8, 8), 9, np.uint8)).save(data / "semseg" / f"{name}.png")
     (data / "images" / "im1.png").write_bytes(b"")
-    Image.fromarray(np.full((8, 8), 9, np.uint8)).save(data / "semseg" / "im3.png")
     assert check(data) == 1
     shown = capsys.readouterr()
-    assert shown.out.endswith("2 broken\n")
-    empty, wrong = shown.err.splitlines()
-    assert "im1.png" in empty
-    assert "im3.png: class id 9 is not in 0..3" in wrong
+    assert shown.out.endswith("3 broken\n")
+    image, *labels = shown.err.splitlines()
+    assert f"cannot read the image {data / 'images' / 'im1.png'}" in image
+    for line, name in zip(labels, ("im1", "im3"), strict=True):
+        assert f"{data / 'semseg' / name}.png: class id 9 is not in 0..3" in line
 
 
-def test_rendered_data_need_no_check(tmp_path, capsys):
+def test_rendered_data_are_refused(tmp_path, capsys):
     assert run_tool("folder.py", write_config(tmp_path), folder="data_prep") == 2
     assert "train_dataloader has a Scenes; this checks a FolderDataset" in capsys.readouterr().err

@@ -11,16 +11,24 @@ import json
 import subprocess
 import sys
 from argparse import ArgumentParser
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from mmengine.config import Config
+
+from mtl.engine.adapter_file import read_meta
 from mtl.engine.command_line import friendly
+from mtl.engine.config import read_config
+from mtl.engine.plugins import register_all
 from mtl.evaluation.delta_m import REFERENCE, delta_m
+from mtl.registry import ENCODERS, choices
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("SingleTaskFull", "MultiTaskFull", "DecodersOnly", "PolyhistorLite")
 SEEDS = (0, 1, 2)
+QUICKSTART = ROOT / "configs" / "quickstart.py"
 
 
 @friendly
@@ -29,20 +37,27 @@ def main() -> int:
     parser.add_argument("methods", nargs="*", default=METHODS, help=f"what to run, of {', '.join(METHODS)}")
     parser.add_argument("--work-dir", default="work_dirs/store_quickstart")
     args = parser.parse_args()
+    unknown = [method for method in args.methods if method not in METHODS]
+    if unknown:
+        raise ValueError(f"the quickstart stores no method {unknown[0]!r}; {choices(METHODS, unknown[0])}")
     folders = {(m, seed): Path(args.work_dir) / f"{m}_{seed}" for m in METHODS for seed in SEEDS}
     for (method, seed), folder in folders.items():
         if method in args.methods and not (folder / "result.json").is_file():
-            _train(method, seed, folder)
+            _train(_options(method, seed), folder)
     missing = [folder.name for folder in folders.values() if not (folder / "result.json").is_file()]
     if missing:
         print(f"nothing is written yet: {', '.join(missing)} are missing")
         return 0
+    register_all()
+    base = ENCODERS.build(read_config(QUICKSTART).encoder).fingerprint
+    for (method, seed), folder in folders.items():
+        _check_same_recipe(folder, _options(method, seed), base)
     results = {run: json.loads((folder / "result.json").read_text("utf-8")) for run, folder in folders.items()}
     runs = {method: [results[method, seed] for seed in SEEDS] for method in METHODS}
     single = _over_seeds(mean, runs["SingleTaskFull"])
     stored = {
         "source": f"tools/store_quickstart.py: configs/quickstart.py by method, means of the seeds {SEEDS}",
-        "single_task": {"scenes": single},
+        "single_task": {"scenes": _rounded(single)},
         "rows": [_row(own, single) for own in runs.values()],
     }
     path = REFERENCE / "quickstart.json"
@@ -51,24 +66,44 @@ def main() -> int:
     return 0
 
 
-def _train(method: str, seed: int, folder: Path) -> None:
-    command = [sys.executable, str(ROOT / "tools" / "train.py"), str(ROOT / "configs" / "quickstart.py")]
-    options = [f"method.type={method}", f"randomness.seed={seed}", "single_task=None", "stored_results=None"]
-    subprocess.run([*command, "--work-dir", str(folder), "--resume", "--cfg-options", *options], check=True)
+def _options(method: str, seed: int) -> dict[str, Any]:
+    return {"method.type": method, "randomness.seed": seed, "single_task": None, "stored_results": None}
 
 
-def _over_seeds(what: Any, runs: list[dict[str, Any]]) -> dict[str, float]:
+def _train(options: dict[str, Any], folder: Path) -> None:
+    command = [sys.executable, str(ROOT / "tools" / "train.py"), str(QUICKSTART), "--work-dir", str(folder), "--resume"]
+    given = [f"{key}={value}" for key, value in options.items()]
+    subprocess.run([*command, "--cfg-options", *given], check=True)
+
+
+def _check_same_recipe(folder: Path, options: dict[str, Any], base: str) -> None:
+    """Raise `ValueError` where a finished run is of another config, or of other base weights, than today's."""
+    wanted = read_config(QUICKSTART, options).to_dict()
+    found = Config.fromfile(str(folder / "config.py")).to_dict()
+    other = [key for key in {**wanted, **found} if wanted.get(key) != found.get(key)]
+    weights = read_meta(next(folder.glob("epoch_*.safetensors")))["base"]
+    if other or weights != base:
+        what = f"another {other[0]!r} in its config" if other else "other weights of the encoder"
+        raise ValueError(f"{folder} was run with {what}; remove it to run it anew")
+
+
+def _over_seeds(statistic: Callable[[list[float]], float], runs: list[dict[str, Any]]) -> dict[str, float]:
     """Mean or deviation of each task's main score."""
-    return {task: round(what([run["main"][task] for run in runs]), 4) for task in runs[0]["main"]}
+    return {task: statistic([run["main"][task] for run in runs]) for task in runs[0]["main"]}
+
+
+def _rounded(scores: dict[str, float]) -> dict[str, float]:
+    return {task: round(score, 4) for task, score in scores.items()}
 
 
 def _row(runs: list[dict[str, Any]], single: dict[str, float]) -> dict[str, Any]:
     gains = [delta_m(run["main"], single, run["higher_is_better"]) for run in runs]
     return {
         "method": runs[0]["method"],
-        "main": _over_seeds(mean, runs),
-        "deviation": _over_seeds(stdev, runs),
-        "delta_m": round(mean(gains), 4),
+        "main": _rounded(_over_seeds(mean, runs)),
+        "deviation": _rounded(_over_seeds(stdev, runs)),
+        # a sum of roundings may come out as -0.0
+        "delta_m": round(mean(gains), 4) + 0.0,
         "delta_m_deviation": round(stdev(gains), 4),
         "parameters": runs[0]["parameters"],
     }

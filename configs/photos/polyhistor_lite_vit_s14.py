@@ -16,8 +16,8 @@ encoder.update(size=(224, 224))
 method = dict(type="PolyhistorLite", reduction=16, init="fan_in")
 optim_wrapper.update(
     optimizer=dict(type="AdamW", lr=5e-3, weight_decay=1e-4),
-    # the decoders start from nothing; a generated weight moves with all of its embedding's entries at once
-    paramwise_cfg=dict(custom_keys={"method.": dict(lr_mult=0.02)}),
+    # the decoders start from nothing, the encoder does not; a generated weight moves with all entries of its embedding
+    paramwise_cfg=dict(custom_keys={"method.": dict(lr_mult=0.02), "encoder.": dict(lr_mult=0.02)}),
 )
 train_cfg.update(max_epochs=4, val_interval=4)
 param_scheduler.update(end=4)

@@ -1,8 +1,8 @@
 """Loose solids with exact labels: what the quickstart's encoder is pretrained on, with none of its tasks.
 
 Balls, boxes, cylinders and cones of any shape, direction and texture lie on and float above the stages of `Scenes`;
-there are no people and none of its objects. Labels say of which kind of solid and of which texture a pixel is and how
-far away.
+there are no people and no composed objects, whose pieces occur as bare solids. Labels say of which kind of solid and
+of which texture a pixel is and how far away.
 """
 
 from __future__ import annotations

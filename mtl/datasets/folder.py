@@ -155,19 +155,22 @@ class FolderDataset(MultiTaskDataset):
 
     def load(self, index: int) -> Sample:
         """The image and its targets as they are on the disk; `ValueError` names the file that is wrong."""
-        name, path = self.names[index], self.root / "images" / self.images[index]
-        image = read_image(path)
-        sample = Sample(name=name, image=image, targets={}, kinds={})
-        for key, task in self.tasks.items():
-            if name not in self.labels[key]:
-                continue
-            label = self.root / key / self.labels[key][name]
-            target = task.read(label)
-            if target.shape[:2] != image.shape[:2]:
-                raise ValueError(
-                    f"{label} is {target.shape[0]} x {target.shape[1]}, its image {path} is "
-                    f"{image.shape[0]} x {image.shape[1]} (height x width, as displayed)"
-                )
-            task.check(target, str(label))
-            sample.targets[key], sample.kinds[key] = target, task.kind
-        return sample
+        name, image = self.names[index], read_image(self.image_path(index))
+        labelled = [task for task in self.tasks if name in self.labels[task]]
+        targets = {task: self.target(index, task, image.shape[:2]) for task in labelled}
+        return Sample(name, image, targets, {task: self.tasks[task].kind for task in labelled})
+
+    def image_path(self, index: int) -> Path:
+        return self.root / "images" / self.images[index]
+
+    def target(self, index: int, task: str, size: tuple[int, ...] | None = None) -> np.ndarray:
+        """The target of an image that has one; `ValueError` where its file is broken or not of ``size`` (H, W)."""
+        label = self.root / task / self.labels[task][self.names[index]]
+        target = self.tasks[task].read(label)
+        if size is not None and target.shape[:2] != tuple(size):
+            raise ValueError(
+                f"{label} is {target.shape[0]} x {target.shape[1]}, its image {self.image_path(index)} is "
+                f"{size[0]} x {size[1]} (height x width, as displayed)"
+            )
+        self.tasks[task].check(target, str(label))
+        return target

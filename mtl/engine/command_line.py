@@ -47,7 +47,7 @@ def friendly(main: Callable[[], int | None]) -> Callable[[], int]:
             print(f"error: {_one_line(error)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print("error: interrupted; --resume goes on from the latest checkpoint", file=sys.stderr)
+            print("error: interrupted (tools/train.py --resume goes on from the latest checkpoint)", file=sys.stderr)
             return 130
         except Exception as error:
             where = "MTL_TRACEBACK=1 shows where"

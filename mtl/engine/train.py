@@ -18,7 +18,10 @@ from mtl.registry import choices
 def train(runner: MultiTaskRunner) -> dict[str, Any]:
     """Run the training; its last validation becomes ``result.json`` and the table that is printed."""
     stored = stored_rows(runner.cfg.get("stored_results"))  # a mistake in it shows before the training
+    folder = Path(runner.work_dir)
     runner.train()
+    if not runner.last_metrics and not (folder / "result.json").is_file() and runner.val_loop is not None:
+        runner.val_loop.run()  # it was killed between its last checkpoint and the validation
     if not runner.last_metrics:
         print("nothing was validated, so that there is no new result (is the training already complete?)")
         return {}
@@ -27,7 +30,6 @@ def train(runner: MultiTaskRunner) -> dict[str, Any]:
         model, runner.last_metrics, runner.cfg.get("protocol", "original"), config=str(runner.cfg.filename)
     )
     if is_main_process():
-        folder = Path(runner.work_dir)
         write_json(result, folder / "result.json")
         print("\n" + table(result))
         print(summary(folder, stored, result))
@@ -75,10 +77,11 @@ def comparison_table(stored: list[dict[str, Any]], result: dict[str, Any]) -> st
 
     Stored rows are means over seeds; their standard deviation of Δm says what a difference to one run means.
     """
+    over = "means over seeds of " if any("delta_m_deviation" in row for row in stored) else ""
     rows = [*stored, {**result, "method": f"{result['method']} (this run)"}]
     tasks = list(result["main"])
     lines = [
-        "  beside stored results of the same schedule (means over seeds)",
+        f"  beside {over}stored results of the same schedule",
         f"  {'method':<28}{'encoder':>10}" + "".join(f"{t:>13}" for t in tasks) + f"{'Δm':>9}",
     ]
     for row in rows:

@@ -1,4 +1,4 @@
-"""Back-propagation in stages: several losses share what came before them, and only one holds its activations."""
+"""Back-propagation in stages: several losses share what came before them, and only one holds what comes after."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 class GradientBarrier:
     """Tensors that several backward passes end in before one goes on through what made them.
 
-    ``leaves`` are the same values, detached; gradients gather there. `backward` then runs once through the graph of
-    the originals. Equal to one backward pass of the summed losses, with the later graphs freed one by one.
+    ``leaves`` are the same values, detached; gradients gather there. `backward_through` then runs once through the
+    graph of the originals. Equal to one backward pass of the summed losses, with the later graphs freed one by one.
     """
 
     def __init__(self, outputs: Sequence[Tensor]) -> None:
@@ -20,7 +20,7 @@ class GradientBarrier:
         self.leaves = [x.detach().requires_grad_(x.requires_grad) for x in self.outputs]
 
 
-def backward(barriers: Sequence[GradientBarrier]) -> None:
+def backward_through(barriers: Sequence[GradientBarrier]) -> None:
     """One backward pass from what gathered at the leaves of all ``barriers``."""
     pairs = [
         (x, leaf.grad)

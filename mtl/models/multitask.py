@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from mtl.models.barrier import GradientBarrier, backward
+from mtl.models.barrier import GradientBarrier, backward_through
 from mtl.models.preprocessor import MultiTaskPreprocessor
 from mtl.registry import DECODERS, ENCODERS, METHODS, MODELS, TASKS
 from mtl.structures import MultiTaskSample
@@ -27,8 +27,9 @@ class MultiTaskModel(BaseModel):
         method: config of a method.
         tasks: task name to its config.
         decoder: config of the decoder that every task gets; a task's config may name its own under "decoder".
-        joint: run the encoder for all tasks that have paths of their own as one task-major batch instead of one after
-            the other: the same result, in less time where the batch is small and in the memory of all tasks at once.
+        joint: train and predict the tasks that have paths of their own as one task-major batch instead of one after
+            the other: the same result in fewer and larger operations, with the activations of all paths at once. Every
+            path then sees every image that has a label for some task.
         compile: run the encoder through `torch.compile`.
     """
 
@@ -86,7 +87,8 @@ class MultiTaskModel(BaseModel):
         Args:
             inputs: ``(B, 3, H, W)``, normalised.
             data_samples: targets and meta, B of them.
-            mode: "tensor", task to logits ``(B, K, H/4, W/4)``; "loss", task to its weighted loss, in one graph;
+            mode: "tensor", task to logits ``(B, K, H/4, W/4)``; "loss", task to its weighted loss, path by path in
+                one graph;
                 "predict", the samples with ``pred_<task>``.
         """
         if mode == "tensor":
@@ -133,7 +135,7 @@ class MultiTaskModel(BaseModel):
 
     # -- training ----------------------------------------------------------------------------------------------
     def train_step(self, data: dict, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
-        """Forward and backward task by task, then one step; returns the losses of the global batch for the log."""
+        """Forward and backward path by path, then one step; returns the losses of the global batch for the log."""
         with optim_wrapper.optim_context(self):
             data = self.data_preprocessor(data, True)
             losses = self.backward(data["inputs"], data["data_samples"], optim_wrapper)
@@ -143,7 +145,7 @@ class MultiTaskModel(BaseModel):
     def backward(
         self, inputs: Tensor, samples: Sequence[MultiTaskSample], optim_wrapper: OptimWrapper
     ) -> dict[str, Tensor]:
-        """Gradients of all tasks' losses; only one task's decoder and one path's encoder activations live at a time.
+        """Gradients of all tasks' losses; one decoder's activations live at a time, and, unless `joint`, one path's.
 
         Under several processes each one's loss is its share of the global batch's: gradients are to be summed.
         """
@@ -167,8 +169,8 @@ class MultiTaskModel(BaseModel):
                     self._check_finite(loss, task, [samples[row] for row in rows[task]])
                     optim_wrapper.backward(loss)
                     losses[f"{task}.loss"] = loss.detach()
-            backward(maps)
-        backward([weights])
+            backward_through(maps)
+        backward_through([weights])
         return self._log(losses)
 
     def _loss(self, task: str, logits: Tensor, targets: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def test_labels_are_valid_and_all_occur():
 
 
 def test_the_floor_recedes():
-    """Down the lowest rows of an upright camera's middle column, where no furniture stands, the floor comes nearer."""
+    """Down the lowest rows of an upright camera's middle column, where nothing stands, the floor comes nearer."""
     dataset = blocks(length=40)
     checked = 0
     for index in range(40):

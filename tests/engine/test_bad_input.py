@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -266,6 +267,9 @@ def test_a_finished_run_keeps_its_result(run, capsys):
     assert run_tool("train.py", config, "--work-dir", run, "--resume") == 0
     assert "nothing was validated" in capsys.readouterr().out
     assert (run / "result.json").read_bytes() == result
+    (run / "result.json").unlink()  # as if it had been killed before its last validation
+    assert run_tool("train.py", config, "--work-dir", run, "--resume") == 0
+    assert json.loads((run / "result.json").read_bytes()) == json.loads(result)
 
 
 def test_the_result_replaces_nothing_but_json(run, tmp_path, capsys):

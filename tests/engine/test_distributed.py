@@ -49,9 +49,14 @@ def run(folder, processes: int, joint: bool = False) -> tuple[list[dict], dict, 
     return steps, json.loads((folder / "run" / "result.json").read_text()), state
 
 
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("processes") / "one", 1)
+
+
 @pytest.mark.parametrize("joint", [False, True])
-def test_two_processes_equal_one(tmp_path, joint):
-    one, one_result, one_state = run(tmp_path / "one", 1)
+def test_two_processes_equal_one(tmp_path, one_process, joint):
+    one, one_result, one_state = one_process
     two, two_result, two_state = run(tmp_path / "two", 2, joint)
     assert len(one) == len(two) == 6
     for a, b in zip(one, two, strict=True):

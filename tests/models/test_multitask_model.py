@@ -54,6 +54,13 @@ class Collect(TaskwiseOptimWrapper):
         pass
 
 
+def counted(model):
+    """The batch sizes that the encoder is called with, from now on."""
+    sizes: list[int] = []
+    model.encoder.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    return sizes
+
+
 def gradients(model):
     found = {n: p.grad for n, p in model.named_parameters() if p.requires_grad and p.grad is not None}
     model.zero_grad()
@@ -70,8 +77,11 @@ def test_staged_gradients_equal_one_graph(method, joint):
     data = batch(labels=((0, 1, 2),) * 3)
     wrapper = Collect(torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1))
     state = {name: value.clone() for name, value in model.state_dict().items()}
+    batches = counted(model)
     logged = model.train_step(data, wrapper)
     staged = gradients(model)
+    paths = len(model.method.paths(list(TASKS)))
+    assert batches == ([3 * paths] if joint else [3] * paths)
 
     model.load_state_dict(state)
     model.joint = False
@@ -113,6 +123,22 @@ def test_images_without_a_label_are_left_out(method, joint):
             total[name] = total.get(name, 0) + gradient
     for name, gradient in together.items():
         torch.testing.assert_close(gradient, total[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_process_without_labels_takes_part(joint, monkeypatch):
+    """One of two processes has no label of any task: its share is 0, and its parameters get gradients of 0."""
+    model = build("PolyhistorLite", joint=joint).train()
+    other = torch.tensor([3, 3, 3])  # the labelled images of the other process
+    reduced = [lambda counts: counts + other]
+    monkeypatch.setattr("mtl.models.multitask._sum", lambda value: reduced.pop()(value) if reduced else value)
+    batches = counted(model)
+    wrapper = Collect(torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1))
+    assert model.train_step(batch(labels=((), (), ())), wrapper)["loss"] == 0
+    assert batches == []
+    found = gradients(model)
+    assert {name.split(".")[1] for name in found if name.startswith("decoders.")} == set(TASKS)
+    assert not any(gradient.any() for gradient in found.values())
 
 
 def test_batch_without_any_label_is_no_step():
@@ -158,7 +184,9 @@ def test_joint_inference_is_the_same(method):
     with torch.no_grad():
         apart = model(data["inputs"])
         model.joint = True
+        batches = counted(model)
         together = model(data["inputs"])
+    assert batches == [9]
     for task in TASKS:
         torch.testing.assert_close(together[task], apart[task], rtol=1e-4, atol=1e-5)
 
