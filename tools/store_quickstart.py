@@ -19,6 +19,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mtl.engine.adapter_file import read_meta
+from mtl.engine.build import plain
 from mtl.engine.command_line import friendly
 from mtl.engine.config import read_config
 from mtl.engine.plugins import register_all
@@ -78,8 +79,8 @@ def _train(options: dict[str, Any], folder: Path) -> None:
 
 def _check_same_recipe(folder: Path, options: dict[str, Any], base: str) -> None:
     """Raise `ValueError` where a finished run is of another config, or of other base weights, than today's."""
-    wanted = read_config(QUICKSTART, options).to_dict()
-    found = Config.fromfile(str(folder / "config.py")).to_dict()
+    wanted = plain(read_config(QUICKSTART, options).to_dict())
+    found = plain(Config.fromfile(str(folder / "config.py")).to_dict())
     other = [key for key in {**wanted, **found} if wanted.get(key) != found.get(key)]
     weights = read_meta(next(folder.glob("epoch_*.safetensors")))["base"]
     if other or weights != base:

@@ -75,7 +75,7 @@ def assemble(cfg: Config, train: bool) -> Config:
     # MMEngine's default is another seed in every run
     full.randomness = {"seed": 0, **(full.get("randomness") or {})}
     own = {key: full.get(key) for key in ("encoder", "method", "decoder", "tasks") if full.get(key) is not None}
-    full["build"], full["source"] = _plain(own), _plain(cfg.to_dict())
+    full["build"], full["source"] = plain(own), plain(cfg.to_dict())
     full.model = {"type": "MultiTaskModel", **own, **(full.get("model") or {})}
     _add_loaders(full)
     _check_mmengine_parts(full)
@@ -199,12 +199,12 @@ def _latest(folder: Path) -> str | None:
     return None if newest is None else str(newest)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON values of a config: classes by their import path."""
     if isinstance(value, (ConfigDict, Mapping)):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (str, int, float, bool)) or value is None:
         return value
     if isinstance(value, Sequence):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return f"{value.__module__}.{value.__qualname__}"
