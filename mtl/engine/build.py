@@ -11,14 +11,14 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, TestLoop, ValLoop
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
 from torch.utils.data import DataLoader
 
 from mtl.engine.checkpoints import model_of
 from mtl.engine.distributed import launch
 from mtl.engine.plugins import register_all
 from mtl.engine.runner import MultiTaskRunner
-from mtl.registry import DATA_SAMPLERS, DATASETS, HOOKS, TRANSFORMS, check_arguments, check_part
+from mtl.registry import DATA_SAMPLERS, DATASETS, HOOKS, MODELS, TRANSFORMS, check_arguments, check_part
 
 DEFAULT_HOOKS: dict[str, Any] = {
     "logger": {"type": "LoggerHook", "interval": 20},
@@ -72,11 +72,13 @@ def assemble(cfg: Config, train: bool) -> Config:
     """The runner's config: parts put where they are used."""
     full = copy.deepcopy(cfg)
     full.default_scope = "mtl"
-    # MMEngine's default is another seed in every run
-    full.randomness = {"seed": 0, **(full.get("randomness") or {})}
+    full.randomness = _randomness(full.get("randomness") or {})
     own = {key: full.get(key) for key in ("encoder", "method", "decoder", "tasks") if full.get(key) is not None}
     full["build"], full["source"] = plain(own), plain(cfg.to_dict())
+    if not isinstance(full.get("model") or {}, Mapping):
+        raise ValueError(f"model is a dict of further arguments of MultiTaskModel, not {full.model!r}")
     full.model = {"type": "MultiTaskModel", **own, **(full.get("model") or {})}
+    check_part(full.model, MODELS)
     _add_loaders(full)
     _check_mmengine_parts(full)
     if not train:
@@ -85,6 +87,20 @@ def assemble(cfg: Config, train: bool) -> Config:
         for key in ("val_dataloader", "val_evaluator", "val_cfg"):
             full.pop(key, None)
     full.default_hooks = _default_hooks(full, train)
+    return full
+
+
+def _randomness(given: Any) -> dict[str, Any]:
+    """MMEngine's ``randomness`` with the seed 0, where its default is another seed in every run."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"randomness is a dict such as dict(seed=0), not {given!r}")
+    full = {"seed": 0, **given}
+    check_arguments(Runner.set_randomness, ["self", *full], "randomness")
+    seed = full["seed"]
+    if not (seed is None or (isinstance(seed, int) and seed >= 0)):
+        raise ValueError(
+            f"randomness: seed is an integer of at least 0, or None for another in every run, not {seed!r}"
+        )
     return full
 
 
@@ -146,6 +162,8 @@ def _fill_dataset(dataset: ConfigDict, full: Config, part: str) -> None:
         for name, value in shared.items():
             if name in accepted and value is not None:
                 cfg.setdefault(name, value)
+        if "root" in accepted and "root" not in cfg and accepted["root"].default is accepted["root"].empty:
+            raise ValueError(f"{kind} needs to know where the data are: set data_root=FOLDER")
         check_part(cfg, registry)
         if part != "train" and cfg.get("targets", resized) != resized:
             raise ValueError(

@@ -64,6 +64,12 @@ CONFIGS = {
     "hook": ("default_hooks.update(checkpoint=dict(keeep=3))", ["keeep", "keep"]),
     "single task": ("single_task = dict(semseg=50.0)", ["human_parts", "single-task"]),
     "reference": ("single_task = 'polyhistor/swin'", ["polyhistor/swin_t"]),
+    "model": ("model = dict(joiint=True)", ["no argument 'joiint'", "did you mean 'joint'"]),
+    "model type": ("model = True", ["model is a dict", "True"]),
+    "randomness": ("randomness = dict(sead=1)", ["no argument 'sead'", "did you mean 'seed'"]),
+    "randomness type": ("randomness = 3", ["dict(seed=0)", "3"]),
+    "seed": ("randomness = dict(seed='1')", ["seed is an integer", "'1'"]),
+    "root": ("train_dataloader['dataset'] = dict(type='FolderDataset')", ["data_root=FOLDER"]),
     "plug-in": ("custom_imports = dict(imports=['not_there'])", ["custom_imports", "not_there"]),
 }
 
