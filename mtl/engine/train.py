@@ -77,11 +77,11 @@ def comparison_table(stored: list[dict[str, Any]], result: dict[str, Any]) -> st
 
     Stored rows are means over seeds; their standard deviation of Δm says what a difference to one run means.
     """
-    over = "means over seeds of " if any("delta_m_deviation" in row for row in stored) else ""
+    over = ", means over seeds" if any("delta_m_deviation" in row for row in stored) else ""
     rows = [*stored, {**result, "method": f"{result['method']} (this run)"}]
     tasks = list(result["main"])
     lines = [
-        f"  beside {over}stored results of the same schedule",
+        f"  beside stored results of the same schedule{over}",
         f"  {'method':<28}{'encoder':>10}" + "".join(f"{t:>13}" for t in tasks) + f"{'Δm':>9}",
     ]
     for row in rows:
