@@ -30,7 +30,7 @@ def test_another_method_starts_from_its_own_defaults(tmp_path):
 @pytest.mark.parametrize("path", LEAVES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_config(path):
     register_all()
-    full = assemble(read_config(path, {"data_root": "DATA"}), train=True)
+    full = assemble(read_config(path, {"data_root": str(ROOT)}), train=True)
     check_part(full.encoder, ENCODERS)
     check_part(full.method, METHODS)
     check_part(full.get("decoder") or {"type": "AllMLP"}, DECODERS, ["in_channels", "out_channels"])

@@ -91,7 +91,7 @@ def check_build(saved: Mapping[str, Any] | None, own: Mapping[str, Any] | None, 
             f"the config has {', '.join(own['tasks'])}"
         )
     theirs, ours = (_with_defaults(build["method"]) for build in (saved, own))
-    for key in [*ours, *theirs]:
+    for key in ["type", *ours, *theirs]:  # other options mean nothing where the method is another
         if theirs.get(key) != ours.get(key):
             raise ValueError(f"{where} is of a method with {key}={theirs.get(key)!r}; the config has {ours.get(key)!r}")
 

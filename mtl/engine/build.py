@@ -165,6 +165,9 @@ def _fill_dataset(dataset: ConfigDict, full: Config, part: str) -> None:
         if "root" in accepted and "root" not in cfg and accepted["root"].default is accepted["root"].empty:
             raise ValueError(f"{kind} needs to know where the data are: set data_root=FOLDER")
         check_part(cfg, registry)
+        if registry is DATASETS and isinstance(cfg.get("root"), str) and not Path(cfg.root).expanduser().is_dir():
+            # before the encoder asks a hub for its weights
+            raise ValueError(f"there is no data set at {cfg.root}: no such folder (working directory {Path.cwd()})")
         if part != "train" and cfg.get("targets", resized) != resized:
             raise ValueError(
                 f"{part}_dataloader: {kind} has targets={cfg.targets}, the protocol is "

@@ -20,4 +20,7 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     with open(part, "rb") as file:
         os.fsync(file.fileno())
+    mask = os.umask(0)
+    os.umask(mask)
+    part.chmod(0o666 & ~mask)  # safetensors writes files that only their owner may read
     os.replace(part, path)

@@ -81,7 +81,7 @@ def comparison_table(stored: list[dict[str, Any]], result: dict[str, Any]) -> st
     rows = [*stored, {**result, "method": f"{result['method']} (this run)"}]
     tasks = list(result["main"])
     lines = [
-        f"  beside stored results of the same schedule{over}",
+        f"  beside stored results of the config as it ships{over}",
         f"  {'method':<28}{'encoder':>10}" + "".join(f"{t:>13}" for t in tasks) + f"{'Δm':>9}",
     ]
     for row in rows:

@@ -43,6 +43,7 @@ def test_what_a_run_leaves(trained, capsys):
         assert (run / f"{stem}.pth").is_file()
         assert (run / f"{stem}.safetensors").stat().st_size < (run / f"{stem}.pth").stat().st_size
     assert (run / "last_checkpoint").read_text() == "epoch_2.pth"
+    assert (run / "best.safetensors").stat().st_mode == (run / "config.py").stat().st_mode, "others may read it too"
     assert len(list((run / "pictures" / "epoch_2").glob("*.png"))) == 1
 
 
