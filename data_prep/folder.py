@@ -13,8 +13,7 @@ from collections.abc import Iterator
 
 from rich.progress import track
 
-from mtl.datasets import FolderDataset
-from mtl.datasets.folder import read_image
+from mtl.datasets.files import FileDataset, read_image
 from mtl.engine.build import assemble
 from mtl.engine.command_line import add_config, friendly
 from mtl.engine.config import read_config
@@ -35,8 +34,8 @@ def main() -> int:
         if full.get(f"{part}_dataloader") is None:
             continue
         dataset = DATASETS.build(full[f"{part}_dataloader"].dataset)
-        if not isinstance(dataset, FolderDataset):
-            raise ValueError(f"{part}_dataloader has a {type(dataset).__name__}; this checks a FolderDataset")
+        if not isinstance(dataset, FileDataset):
+            raise ValueError(f"{part}_dataloader has a {type(dataset).__name__}; this checks data sets of files")
         labels = ", ".join(f"{task} {number}" for task, number in dataset.labelled.items())
         print(f"{part}: {len(dataset)} images in {dataset.root}, labelled: {labels}", flush=True)
         for index in track(range(len(dataset)), "reading", transient=True, disable=not sys.stderr.isatty()):
@@ -47,7 +46,7 @@ def main() -> int:
     return 1 if broken else 0
 
 
-def problems(dataset: FolderDataset, index: int) -> Iterator[ValueError]:
+def problems(dataset: FileDataset, index: int) -> Iterator[ValueError]:
     """What is wrong with an image and its labels, one error a file."""
     size = None
     try:

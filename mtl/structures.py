@@ -20,16 +20,19 @@ class TargetKind(str, enum.Enum):
     - ``CLASSES``: ``(H, W)`` uint8 class ids, void = 255; nearest-neighbour resampling. Binary tasks store 0 and 1.
     - ``VECTORS``: ``(H, W, 3)`` float32 unit vectors in camera axes (x right, y up, z to the viewer), void = zeros;
       a rotation or a flip of the image turns the vectors too.
+    - ``EDGES``: ``(H, W)`` uint8, 1 on lines one pixel wide, 0 beside them, void = 255; a transform moves the lines and
+      draws them anew, thin at every zoom.
     - ``DEPTH``: ``(H, W)`` float32 metres, void = 0; zooming in by s divides it by s.
     """
 
     CLASSES = "classes"
     VECTORS = "vectors"
+    EDGES = "edges"
     DEPTH = "depth"
 
     def void(self, height: int, width: int) -> np.ndarray:
         """An array of this kind in which no pixel has a label."""
-        if self is TargetKind.CLASSES:
+        if self in (TargetKind.CLASSES, TargetKind.EDGES):
             return np.full((height, width), VOID, np.uint8)
         if self is TargetKind.VECTORS:
             return np.zeros((height, width, 3), np.float32)

@@ -56,4 +56,4 @@ def test_every_broken_file_is_listed(data, capsys):
 
 def test_rendered_data_are_refused(tmp_path, capsys):
     assert run_tool("folder.py", write_config(tmp_path), folder="data_prep") == 2
-    assert "train_dataloader has a Scenes; this checks a FolderDataset" in capsys.readouterr().err
+    assert "train_dataloader has a Scenes; this checks data sets of files" in capsys.readouterr().err

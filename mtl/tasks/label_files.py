@@ -48,6 +48,27 @@ def read_image(path: Path, channels: int, levels: bool = False) -> np.ndarray:
     return array // np.uint8(_STRETCH.get(depth, 1)) if mode == "L" else array
 
 
+def read_array(path: Path) -> np.ndarray:
+    """The array of a ``.npy`` file, never a pickled object; `ValueError` names the file."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"cannot read the label {path}: {' '.join(str(error).split())}") from error
+
+
+def read_levels16(path: Path) -> np.ndarray:
+    """A grey image of 16 bits a pixel, ``(H, W)`` uint16; `ValueError` where it is another."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            mode, array = image.mode, np.array(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"cannot read the label {path}: {error}") from error
+    if not mode.startswith("I"):
+        raise ValueError(f"the label {path} has the channels {mode!r}, not one of 16 bits")
+    return array.astype(np.uint16)
+
+
 def read_class_ids(path: Path) -> np.ndarray:
     """A grey or palette image as ``(H, W)`` uint8 class ids; `ValueError` also for JPEG, which changes them."""
     return read_image(path, channels=1)

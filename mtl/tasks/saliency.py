@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mtl.registry import TASKS, choices
 from mtl.structures import VOID, TargetKind
-from mtl.tasks.base import Reduce, Task, no_reduce, upsample
-from mtl.tasks.colours import GREY, heat
+from mtl.tasks.base import Reduce, Task, no_reduce
+from mtl.tasks.binary import balanced_cross_entropy, binary_legend, draw_binary, predict_probability
 from mtl.tasks.label_files import check_class_ids, read_class_ids, read_image
 
 BETA2 = 0.3
@@ -67,21 +66,11 @@ class Saliency(Task):
         check_class_ids(target, 2, where)
 
     def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = no_reduce) -> Tensor:
-        """Balanced binary cross-entropy [w Σ_pos + (1 - w) Σ_neg] / all; w = negatives / all, void pixels apart.
-
-        ``negatives`` and ``all`` are those of the whole batch over all processes.
-        """
-        logits = upsample(logits.float(), target.shape[-2:])[:, 0]
-        positive, labelled = target == 1, target != VOID
-        negatives, pixels = reduce(torch.stack([(labelled & ~positive).sum(), labelled.sum()]))
-        pixels = pixels.clamp(min=1)
-        w = negatives / pixels
-        weight = torch.where(positive, w, 1 - w) * labelled
-        total = F.binary_cross_entropy_with_logits(logits, positive.float(), weight, reduction="sum")
-        return total / pixels
+        """Balanced binary cross-entropy [w Σ_pos + (1 - w) Σ_neg] / all; w = negatives / all of the whole batch."""
+        return balanced_cross_entropy(logits, target, reduce)
 
     def predict(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        return upsample(logits.float(), size)[:, 0].sigmoid()
+        return predict_probability(logits, size)
 
     def measure(self, prediction: Tensor, target: Tensor) -> Mapping[str, np.ndarray] | None:
         labelled = target != VOID
@@ -108,13 +97,7 @@ class Saliency(Task):
         return {"mIoU": 100 * float(jaccard.max()), "maxF": 100 * float(f.max())}
 
     def draw(self, value: np.ndarray) -> np.ndarray:
-        """A target (integers) or probabilities (floats) in the colours of a heat map, void grey."""
-        if np.issubdtype(value.dtype, np.floating):
-            return heat(value)
-        picture = heat((value == 1).astype(np.float32))
-        picture[value == VOID] = GREY
-        return picture
+        return draw_binary(value)
 
     def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
-        (low, high) = heat(np.array([[0.0, 1.0]]))[0].tolist()
-        return [("background", tuple(low)), ("salient", tuple(high))]
+        return binary_legend("salient")

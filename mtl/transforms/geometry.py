@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 
 from mtl.registry import TRANSFORMS
+from mtl.structures import TargetKind
 from mtl.transforms.sample import Sample
-from mtl.transforms.warp import Warp, shrink
+from mtl.transforms.warp import Warp, move_lines, resizing, shrink
 
 
 def _checked_size(size: Sequence[int], owner: str) -> tuple[int, int]:
@@ -90,5 +91,11 @@ class Resize:
         image = self.resize.apply(shrink(sample.image, (self.size[0] / height, self.size[1] / width)))
         if not self.targets:
             return replace(sample, image=image)
-        targets = {name: self.resize.apply_to_mask(target) for name, target in sample.targets.items()}
+        matrix = resizing((height, width), self.size)
+        targets = {
+            name: move_lines(target, matrix, self.size)
+            if sample.kinds[name] is TargetKind.EDGES
+            else self.resize.apply_to_mask(target)
+            for name, target in sample.targets.items()
+        }
         return replace(sample, image=image, targets=targets)

@@ -35,6 +35,39 @@ def shrink(image: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
     return image if size == (width, height) else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
+def move_lines(edges: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """``(H, W)`` uint8 lines (0, 1, void 255) at their places in an image of ``size``, outside it void.
+
+    Pixels that touch stay connected: the segments between them are drawn, one pixel wide. The nearest pixel would
+    break lines where the image shrinks and widen them where it grows.
+    """
+    void = cv2.warpAffine(
+        (edges == VOID).astype(np.uint8), matrix[:2], size[::-1], flags=cv2.INTER_NEAREST, borderValue=1
+    )
+    line = edges == 1
+    H, W = line.shape
+    y, x = np.nonzero(line)
+    points = np.floor(np.stack([x, y, np.ones_like(x)], 1) @ matrix[:2].T + 0.5).astype(np.int32)
+    drawn = np.zeros(size, np.uint8)
+    inside = ((points >= 0) & (points < size[::-1])).all(1)
+    drawn[points[inside, 1], points[inside, 0]] = 1
+    number = np.full((H + 1, W + 2), -1)
+    number[:H, 1:-1][line] = np.arange(len(x))
+    here, left, right = number[:H, 1:-1], number[:H, :-2], number[:H, 2:]
+    below, below_left, below_right = number[1:, 1:-1], number[1:, :-2], number[1:, 2:]
+    links = [
+        (right, line),
+        (below, line),
+        # a diagonal only where no corner pixel makes the same step
+        (below_right, line & (right < 0) & (below < 0)),
+        (below_left, line & (left < 0) & (below < 0)),
+    ]
+    for other, free in links:
+        pairs = free & (other >= 0)
+        cv2.polylines(drawn, points[np.stack([here[pairs], other[pairs]], 1)], False, 1)
+    return np.where(void, np.uint8(VOID), drawn)
+
+
 class Warp(A.Affine):
     """Flip with probability ``flip``, turn and zoom about the centre, resize to ``size`` (H, W).
 
@@ -54,6 +87,7 @@ class Warp(A.Affine):
             "image": self.apply,
             "classes": self.apply_to_classes,
             "vectors": self.apply_to_vectors,
+            "edges": self.apply_to_edges,
             "depth": self.apply_to_depth,
         }
 
@@ -99,6 +133,10 @@ class Warp(A.Affine):
     def apply_to_depth(self, target: np.ndarray, matrix: np.ndarray, zoom: float, **params: Any) -> np.ndarray:
         """``(H, W)`` float32: what looks ``zoom`` times larger is as many times nearer."""
         return self._nearest(target, matrix, 0) / np.float32(zoom)
+
+    def apply_to_edges(self, target: np.ndarray, matrix: np.ndarray, **params: Any) -> np.ndarray:
+        """``(H, W)`` uint8."""
+        return move_lines(target, matrix, self.size)
 
     def _nearest(self, target: np.ndarray, matrix: np.ndarray, void: int) -> np.ndarray:
         return cv2.warpAffine(

@@ -8,7 +8,8 @@ import pytest
 from conftest import PHOTOS, needs_photos
 from PIL import Image
 
-from mtl.datasets.folder import FolderDataset, read_image
+from mtl.datasets.files import read_image
+from mtl.datasets.folder import FolderDataset
 from mtl.structures import VOID, TargetKind
 from mtl.tasks import HumanParts, Saliency, SemanticSegmentation, SurfaceNormals
 

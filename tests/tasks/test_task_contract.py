@@ -28,7 +28,7 @@ def make_target(task: Task, batch: int, seed: int = 0) -> torch.Tensor:
 
 
 def is_void(task: Task, target):
-    if task.kind is TargetKind.CLASSES:
+    if task.kind in (TargetKind.CLASSES, TargetKind.EDGES):
         return target == 255
     return (target == 0).all(-1) if task.kind is TargetKind.VECTORS else target == 0
 
@@ -48,6 +48,8 @@ each_task = pytest.mark.parametrize("task", ALL, ids=lambda task: task.name)
         (dict(type="HumanParts"), "human_parts", 7, 2.0),
         (dict(type="Saliency"), "saliency", 1, 5.0),
         (dict(type="SurfaceNormals"), "normals", 3, 10.0),
+        (dict(type="Edge"), "edge", 1, 50.0),
+        (dict(type="Depth"), "depth", 1, 1.0),
     ],
 )
 def test_configs_build_with_the_reference_weights(config, name, channels, weight):
@@ -154,6 +156,7 @@ def test_pictures_are_rgb_with_grey_void_and_the_legend_names_their_colours(task
     assert not (picture[~void] == 127).all(-1).any()
 
     legend = task.legend()
-    drawn = task.draw(np.eye(3)[None]) if task.kind is TargetKind.VECTORS else task.draw(np.arange(len(legend))[None])
+    values = {TargetKind.VECTORS: np.eye(3), TargetKind.DEPTH: np.array([1.0, 2, 4, 8, 20])}
+    drawn = task.draw(values.get(task.kind, np.arange(len(legend)))[None])
     assert [colour for _, colour in legend] == [tuple(pixel) for pixel in drawn[0].tolist()]
     assert len(set(legend)) == len(legend)
