@@ -3,7 +3,9 @@
 from mtl.datasets.base import MultiTaskDataset
 from mtl.datasets.blocks import Blocks
 from mtl.datasets.folder import FolderDataset
+from mtl.datasets.nyud import NYUD
+from mtl.datasets.pascal_context import PascalContext
 from mtl.datasets.samplers import EpochSampler
 from mtl.datasets.scenes import Scenes
 
-__all__ = ["Blocks", "EpochSampler", "FolderDataset", "MultiTaskDataset", "Scenes"]
+__all__ = ["NYUD", "Blocks", "EpochSampler", "FolderDataset", "MultiTaskDataset", "PascalContext", "Scenes"]

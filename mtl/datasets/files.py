@@ -61,6 +61,30 @@ def read_names(path: Path, split: str) -> list[str]:
     return names
 
 
+def read_split(folder: Path, split: str) -> list[str]:
+    """The names in ``folder/<split>.txt``; `ValueError` also where train and val have one in common."""
+    names = read_names(folder / f"{split}.txt", split)
+    other = {"train": "val", "val": "train"}.get(split)
+    if other and (folder / f"{other}.txt").is_file():
+        both = set(names) & set(read_names(folder / f"{other}.txt", other))
+        if both:
+            raise ValueError(f"{folder}: {len(both)} names are in train and in val, such as {min(both)!r}")
+    return names
+
+
+def find_root(root: str | Path, level: Sequence[str], inside: Sequence[str], owner: str) -> Path:
+    """The folder of an archive that has the folders ``level``: ``root``, or one of the folders ``inside`` it."""
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise ValueError(f"there is no data set at {root}: no such folder (working directory {Path.cwd()})")
+    for folder in (root, *(root / name for name in inside)):
+        if all((folder / name).is_dir() for name in level):
+            return folder
+    above = next((p for p in root.absolute().parents if all((p / name).is_dir() for name in level)), None)
+    hint = f"; {above} has them, which is the root" if above else ""
+    raise ValueError(f"{root} is not {owner}: it has no folders {' and '.join(level)}{hint}")
+
+
 def list_files(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:
     """The files in ``folder`` with one of the suffixes, by their names without it; empty where there is no folder."""
     found: dict[str, str] = {}
@@ -140,7 +164,7 @@ class FileDataset(MultiTaskDataset):
 
     def target(self, index: int, task: str, size: tuple[int, ...] | None = None) -> np.ndarray | None:
         """The target of an image that has a label file; `ValueError` where it is broken or not of ``size`` (H, W)."""
-        label = self.root / self.labels[task][self.names[index]]
+        label = self.root / self.labels[task][self.names[index]]  # an absolute path stays one
         target = self.readers[task](label)
         if target is None:
             return None

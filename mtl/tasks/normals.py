@@ -46,11 +46,7 @@ class SurfaceNormals(Task):
         super().__init__(name, out_channels=3, loss_weight=loss_weight)
 
     def read(self, path: Path) -> np.ndarray:
-        value = read_image(path, channels=3)
-        normals = value.astype(np.float32) * (2 / 255) - 1
-        length = np.linalg.norm(normals, axis=-1, keepdims=True)
-        void = (value == 0).all(-1, keepdims=True) | (length < _NO_DIRECTION)
-        return np.where(void, np.float32(0), normals / np.maximum(length, _NO_DIRECTION))
+        return decode_normals(read_image(path, channels=3))
 
     def check(self, target: np.ndarray, where: str) -> None:
         if target.ndim != 3 or target.shape[2] != 3 or target.dtype != np.float32:
@@ -104,6 +100,14 @@ class SurfaceNormals(Task):
     def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
         colours = self.draw(np.eye(3)[None])[0].tolist()
         return [(label, tuple(colour)) for label, colour in zip(("right", "up", "to viewer"), colours, strict=True)]
+
+
+def decode_normals(levels: np.ndarray) -> np.ndarray:
+    """``(H, W, 3)`` uint8 levels v to unit vectors along 2v / 255 - 1, float32; black and mid-grey are void (zero)."""
+    normals = levels.astype(np.float32) * (2 / 255) - 1
+    length = np.linalg.norm(normals, axis=-1, keepdims=True)
+    void = (levels == 0).all(-1, keepdims=True) | (length < _NO_DIRECTION)
+    return np.where(void, np.float32(0), normals / np.maximum(length, _NO_DIRECTION))
 
 
 def angle(a: Tensor, b: Tensor) -> Tensor:
