@@ -186,9 +186,12 @@ def place_labels(points: Sequence[Point], places: Sequence[tuple[float, float]])
         others = [*taken[:i], *taken[i + 1 :], *found.values(), *lines]
         best, least = None, math.inf
         for distance, box in _candidates(x, y, points[i].label, points[i].own):
+            if distance > least + 4:
+                break  # candidates only get farther
             inside = box.x0 > _LEFT and box.x1 < WIDTH and box.y0 > _TOP / 2 and box.y1 < HEIGHT - _BOTTOM
-            across = sum(dot.overlap(other) for dot in _line(x, y, box) for other in others)
-            cost = 100 * sum(map(box.overlap, others)) + 2 * across + distance + (0 if inside else 1e6)
+            cost = 100 * sum(map(box.overlap, others)) + distance + (0 if inside else 1e6)
+            if cost < least:
+                cost += 2 * sum(dot.overlap(other) for dot in _line(x, y, box) for other in others)
             if cost < least:
                 best, least = box, cost
         assert best is not None

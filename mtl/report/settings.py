@@ -44,7 +44,8 @@ def recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
 def differences(many: Sequence[Mapping[str, Any]], without: Iterable[str] = ()) -> dict[str, list[str]]:
     """The keys (``train_cfg.max_epochs``) whose values are not the same in all, with each one's value as text."""
     left_out = set(without)
-    flat = [_flat({k: v for k, v in recipe(settings).items() if k not in left_out}) for settings in many]
+    kept = [{key: value for key, value in recipe(one).items() if key not in left_out} for one in many]
+    flat = [_flat(one) if one else {} for one in kept]
     keys = dict.fromkeys(key for one in flat for key in one)
     values = {key: [one.get(key, "unset") for one in flat] for key in keys}
     return {key: shown for key, shown in values.items() if len(set(shown)) > 1}

@@ -241,8 +241,8 @@ def _notes(runs: Sequence[Run]) -> list[str]:
     notes += [f"Time and memory: {device}." for device in sorted(devices)]
     if devices:
         notes.append(
-            "Training is the steps' time without validation, added up over resumes; step is a median; image is predicting "
-            "and scoring one in a batch of the test."
+            "Training is the steps' time without validation, added up over resumes; step is a median; image is "
+            "predicting and scoring one in a batch of the test."
         )
     return notes
 
