@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
@@ -42,8 +42,7 @@ class Row:
     @property
     def short(self) -> str:
         """The label for a plot."""
-        key, _, value = self.detail.partition(", ")[0].partition("=")
-        return f"{self.label} {key.rpartition('.')[2]}={value}" if value else f"{self.label} {key}".strip()
+        return f"{self.label} {self.detail.partition(', ')[0]}".strip()
 
 
 @dataclass
@@ -113,7 +112,7 @@ def _table(runs: list[Run]) -> Table:
         alike = [other[0] for other in groups if other[0].result["method"] == method]
         own = differences([run.settings for run in alike], seeds)
         place = next(i for i, run in enumerate(alike) if run is group[0])
-        shown = [f"{key}={_short(values[place])}" for key, values in own.items()]
+        shown = [f"{_last(key, own)}={_short(values[place])}" for key, values in own.items()]
         if len({run.is_test for run in alike}) > 1:
             shown.insert(0, "tested" if group[0].is_test else "last validation")
         labels.append((method, ", ".join(shown[:4]) + (", …" if len(shown) > 4 else "")))
@@ -126,6 +125,12 @@ def _table(runs: list[Run]) -> Table:
     rows.sort(key=lambda row: (not row.baseline, row.label))
     _mark_best(rows, tasks, first["higher_is_better"])
     return Table(_caption(runs[0]), _heads(runs[0], tasks), rows, _notes(runs), _warnings(rows))
+
+
+def _last(key: str, keys: Iterable[str]) -> str:
+    """The last part of a setting's name, or all of it where another of ``keys`` ends the same."""
+    last = key.rpartition(".")[2]
+    return last if sum(other.rpartition(".")[2] == last for other in keys) == 1 else key
 
 
 def _heads(run: Run, tasks: Sequence[str]) -> list[str]:
