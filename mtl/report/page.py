@@ -14,8 +14,10 @@ from mtl.engine.files import replacing
 from mtl.report.paper import Paper
 from mtl.report.pictures import Picture, losses_of, pictures_of
 from mtl.report.plot import Point, delta_plot, loss_plot
-from mtl.report.runs import Found, Run
-from mtl.report.tables import MISSING, Row, Table, delta, make_tables, over_runs, relative_to, seed_of
+from mtl.report.remarks import MISSING, relative_to
+from mtl.report.runs import Found, Run, delta, seed_of
+from mtl.report.settings import counted
+from mtl.report.tables import Row, Table, make_tables, over_runs
 from mtl.version import __version__
 
 MARK = '<meta name="generator" content="mtl report">'
@@ -67,7 +69,7 @@ def write_page(found: Found, out: Path, title: str, paper: Paper | None) -> None
         paper=paper,
         broken=found.broken,
         notes=found.notes,
-        runs=len(found.runs),
+        runs=counted(len(found.runs), "result"),
     )
     with replacing(out) as part:
         part.write_text(text, "utf-8")
@@ -86,7 +88,7 @@ def _point(row: Row) -> Point | None:
     value, deviation = over_runs(row.runs, delta)
     if value is None:
         return None
-    return Point(row.short, row.runs[0].result["parameters"]["encoder"] / 1e6, value, deviation, own=True)
+    return Point(row.plot_label, row.runs[0].result["parameters"]["encoder"] / 1e6, value, deviation, own=True)
 
 
 def _details(table: Table, pictures: dict[Path, list[Picture]]) -> list[Detail]:
@@ -123,5 +125,5 @@ def _numbers(metrics: dict[str, Any], per_class: bool) -> list[tuple[str, str]]:
 def summary(found: Found, out: Path) -> Sequence[str]:
     """What was written, for the terminal."""
     tables = len(make_tables(found.runs))
-    size = out.stat().st_size / 1e6
-    return [f"{len(found.runs)} results in {tables} table{'' if tables == 1 else 's'}: {out} ({size:.1f} MB)"]
+    counts = f"{counted(len(found.runs), 'result')} in {counted(tables, 'table')}"
+    return [f"{counts}: {out} ({out.stat().st_size / 1e6:.1f} MB)"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,4 +165,20 @@ def _check(result: Any) -> None:
 
 
 def _number_or_none(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300)
+
+
+def delta(run: Run) -> float | None:
+    """Δm in %, as the result has it."""
+    return run.result.get("delta_m")
+
+
+def seed_of(run: Run) -> Any:
+    return run.result.get("seed", lookup(run.settings, "randomness", "seed"))
+
+
+def lookup(value: Any, *keys: str) -> Any:
+    """``value[key][...]``; None where a level is missing."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

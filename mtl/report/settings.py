@@ -59,3 +59,14 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
     else:
         return {prefix: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)}
     return {key: text for part in parts for key, text in part.items()}
+
+
+def short(value: Any) -> str:
+    """As text of at most 40 characters."""
+    text = str(value)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def counted(number: Any, noun: str, plural: str = "s") -> str:
+    """``1 result``, ``2 results``."""
+    return f"{number} {noun}{'' if number == 1 else plural}"

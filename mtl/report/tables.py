@@ -9,10 +9,9 @@ from typing import Any
 
 from mtl.methods import baselines
 from mtl.registry import METHODS
-from mtl.report.runs import Run
-from mtl.report.settings import differences, key_of, recipe
-
-MISSING = "–"
+from mtl.report.remarks import MISSING, notes_on, warnings_on
+from mtl.report.runs import Run, delta, lookup
+from mtl.report.settings import differences, key_of, recipe, short
 
 
 @dataclass
@@ -29,7 +28,8 @@ class Row:
     """The runs of one recipe over seeds.
 
     Attributes:
-        label: the method and what tells it from another row of the same method.
+        label: the method.
+        detail: what tells it from another row of the same method.
         baseline: whether the method trains the whole encoder or nothing of it.
     """
 
@@ -40,7 +40,7 @@ class Row:
     cells: list[Cell]
 
     @property
-    def short(self) -> str:
+    def plot_label(self) -> str:
         """The label for a plot."""
         return f"{self.label} {self.detail.partition(', ')[0]}".strip()
 
@@ -68,12 +68,8 @@ def over_runs(runs: Sequence[Run], get: Callable[[Run], float | None]) -> tuple[
     return mean(values), stdev(values) if len(values) > 1 else None
 
 
-def delta(run: Run) -> float | None:
-    return run.result.get("delta_m")
-
-
 def train_cost(run: Run, key: str) -> float | None:
-    return _path(run.result, "cost", "train", key)
+    return lookup(run.result, "cost", "train", key)
 
 
 def _comparable(run: Run) -> str:
@@ -84,8 +80,8 @@ def _comparable(run: Run) -> str:
 
 def data_set(run: Run) -> dict[str, Any]:
     """The settings of the data that the scores are of."""
-    own = _path(run.settings, "test_dataloader") if run.is_test else None
-    found = _path({"loader": own or run.settings.get("val_dataloader")}, "loader", "dataset")
+    own = lookup(run.settings, "test_dataloader") if run.is_test else None
+    found = lookup({"loader": own or run.settings.get("val_dataloader")}, "loader", "dataset")
     root = {"data_root": run.settings["data_root"]} if run.settings.get("data_root") else {}
     return {**found, **root} if isinstance(found, dict) else root
 
@@ -105,14 +101,13 @@ def _together(runs: Sequence[Run], key: Callable[[Run], str]) -> list[list[Run]]
 def _table(runs: list[Run]) -> Table:
     first = runs[0].result
     groups = _together(runs, _same_recipe)
-    seeds = ("single_task",)
     labels = []
     for group in groups:
         method = group[0].result["method"]
         alike = [other[0] for other in groups if other[0].result["method"] == method]
-        own = differences([run.settings for run in alike], seeds)
+        own = differences([run.settings for run in alike], ("single_task",))
         place = next(i for i, run in enumerate(alike) if run is group[0])
-        shown = [f"{_last(key, own)}={_short(values[place])}" for key, values in own.items()]
+        shown = [f"{_last(key, own)}={short(values[place])}" for key, values in own.items()]
         if len({run.is_test for run in alike}) > 1:
             shown.insert(0, "tested" if group[0].is_test else "last validation")
         labels.append((method, ", ".join(shown[:4]) + (", …" if len(shown) > 4 else "")))
@@ -124,7 +119,13 @@ def _table(runs: list[Run]) -> Table:
     ]
     rows.sort(key=lambda row: (not row.baseline, row.label))
     _mark_best(rows, tasks, first["higher_is_better"])
-    return Table(_caption(runs[0]), _heads(runs[0], tasks), rows, _notes(runs), _warnings(rows))
+    return Table(
+        _caption(runs[0]),
+        _heads(runs[0], tasks),
+        rows,
+        notes_on(runs),
+        warnings_on([(row.label, row.runs) for row in rows]),
+    )
 
 
 def _last(key: str, keys: Iterable[str]) -> str:
@@ -142,18 +143,17 @@ def _heads(run: Run, tasks: Sequence[str]) -> list[str]:
 
 
 def _caption(run: Run) -> str:
-    encoder = run.settings.get("encoder") or {}
-    size = encoder.get("size")
+    size, weights = (lookup(run.settings, "encoder", key) for key in ("size", "weights"))
     parts = [f"{run.result['encoder']}, {run.result['parameters']['base'] / 1e6:.2f} M parameters"]
     if isinstance(size, list):
         parts.append("input " + " x ".join(map(str, size)))
-    if encoder.get("weights"):
-        parts.append("weights " + ("of timm's hub" if encoder["weights"] is True else str(encoder["weights"])))
+    if weights:
+        parts.append("weights " + ("of timm's hub" if weights is True else str(weights)))
     data = {key: value for key, value in data_set(run).items() if key != "type"}
     parts.append(f"scores at {run.result['protocol']} resolution")
     name = data_set(run).get("type")
     if name:
-        about = ", ".join(f"{key} {_short(value)}" for key, value in data.items() if isinstance(value, str | int))
+        about = ", ".join(f"{key} {short(value)}" for key, value in data.items() if isinstance(value, str | int))
         parts.append(f"data {name}" + (f" ({about})" if about else ""))
     return "; ".join(parts)
 
@@ -172,7 +172,7 @@ def _cells(runs: list[Run], tasks: Sequence[str]) -> list[Cell]:
     cells.append(_only_mean(runs, lambda run: train_cost(run, "seconds"), duration))
     cells.append(_only_mean(runs, lambda run: train_cost(run, "step_seconds"), milliseconds))
     cells.append(_only_mean(runs, _memory, lambda value: f"{value / 2**30:.2f}"))
-    cells.append(_only_mean(runs, lambda run: _path(run.result, "cost", "test", "image_seconds"), milliseconds))
+    cells.append(_only_mean(runs, lambda run: lookup(run.result, "cost", "test", "image_seconds"), milliseconds))
     return cells
 
 
@@ -190,7 +190,7 @@ def _only_mean(runs: Sequence[Run], get: Callable[[Run], float | None], show: Ca
 
 def _memory(run: Run) -> float | None:
     trained = train_cost(run, "peak_memory")
-    return trained if trained is not None else _path(run.result, "cost", "test", "peak_memory")
+    return trained if trained is not None else lookup(run.result, "cost", "test", "peak_memory")
 
 
 def duration(seconds: float) -> str:
@@ -218,78 +218,3 @@ def _mark_best(rows: list[Row], tasks: Sequence[str], higher: Mapping[str, bool]
             for row in group:
                 value = row.cells[column].value
                 row.cells[column].best = value is not None and best is not None and round(value, 2) == best
-
-
-def relative_to(run: Run) -> str:
-    """The single-task scores behind a run's Δm, as text; empty where it has none."""
-    single = run.result.get("single_task")
-    if delta(run) is None:
-        return ""
-    scores = (single or {}).get("scores")
-    if not isinstance(scores, Mapping):
-        return "scores that the result does not record"
-    values = ", ".join(f"{task} {float(score):.2f}" for task, score in scores.items())
-    source = (single or {}).get("source")
-    return f"{source} ({values})" if source else values
-
-
-def _notes(runs: Sequence[Run]) -> list[str]:
-    notes = [f"Δm is relative to {text}." for text in dict.fromkeys(map(relative_to, runs)) if text]
-    if any(delta(run) is None for run in runs):
-        notes.append(
-            f"Δm is {MISSING} where a run had no single-task scores: name them in the config (single_task = a mapping, "
-            "a shipped reference, or the JSON of your own single-task run) and run tools/test.py on the checkpoint."
-        )
-    if any(not run.result.get("cost") for run in runs):
-        notes.append(f"Time and memory are {MISSING} where the result was written before they were recorded.")
-    devices = {_device(run) for run in runs if run.result.get("cost")}
-    notes += [f"Time and memory: {device}." for device in sorted(devices)]
-    if devices:
-        notes.append(
-            "Training is the steps' time without validation, added up over resumes; step is a median; image is "
-            "predicting and scoring one in a batch of the test."
-        )
-    return notes
-
-
-def _device(run: Run) -> str:
-    cost = run.result["cost"]
-    number = cost.get("processes", 1)
-    return (
-        f"{cost.get('device', 'unknown')}, {number} process{'' if number == 1 else 'es'}, memory {cost.get('memory')}"
-    )
-
-
-def _warnings(rows: list[Row]) -> list[str]:
-    runs = [run for row in rows for run in row.runs]
-    found = []
-    if len({text for run in runs if (text := relative_to(run))}) > 1:
-        found.append("The rows' Δm are relative to different single-task scores and cannot be compared.")
-    if len({_device(run) for run in runs if run.result.get("cost")}) > 1:
-        found.append("The rows were measured on different devices or numbers of processes: compare no times.")
-    known = [row for row in rows if row.runs[0].settings]
-    other = differences([row.runs[0].settings for row in known], ("method", "single_task"))
-    if other:
-        shown = [f"{key} ({', '.join(dict.fromkeys(map(_short, values)))})" for key, values in other.items()]
-        more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
-        found.append(f"The rows' configs differ in more than the method: {'; '.join(shown[:5])}{more}.")
-    for row in rows:
-        seeds = [seed_of(run) for run in row.runs]
-        if len(set(seeds)) < len(seeds):
-            found.append(f"{row.label} has a seed more than once: {', '.join(map(str, seeds))}.")
-    return found
-
-
-def seed_of(run: Run) -> Any:
-    return run.result.get("seed", _path(run.settings, "randomness", "seed"))
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:39] + "…"
-
-
-def _path(value: Any, *keys: str) -> Any:
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value

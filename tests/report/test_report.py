@@ -135,7 +135,7 @@ def test_warnings_name_what_makes_rows_unequal(tmp_path):
 def test_rows_of_one_method_say_how_they_differ(tmp_path):
     (table,) = tables(tmp_path, result(), result(settings={"method": {"type": "PolyhistorLite", "reduction": 8}}))
     assert sorted(row.detail for row in table.rows) == ["reduction=4", "reduction=8"]
-    assert sorted(row.short for row in table.rows) == ["PolyhistorLite reduction=4", "PolyhistorLite reduction=8"]
+    assert sorted(row.plot_label for row in table.rows) == ["PolyhistorLite reduction=4", "PolyhistorLite reduction=8"]
 
 
 def test_a_result_of_before_costs_were_recorded(tmp_path):
