@@ -24,6 +24,7 @@ ALLOWED = {
         *("models", "encoders", "methods", "decoders", "tasks", "transforms", "datasets", "evaluation"),
         *("structures", "registry", "version"),
     },
+    "report": {"engine", "methods", "evaluation", "registry", "version"},
 }
 
 

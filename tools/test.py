@@ -12,7 +12,7 @@ from mtl.engine.build import build_runner
 from mtl.engine.checkpoints import load_trained, model_of
 from mtl.engine.command_line import add_config, friendly
 from mtl.engine.config import read_config
-from mtl.engine.results import collect, table, write_json
+from mtl.engine.results import collect_run, table, write_json
 
 
 @friendly
@@ -31,12 +31,10 @@ def main() -> int:
         raise ValueError(f"no checkpoint {args.checkpoint!r}")
     cfg = read_config(args.config, args.cfg_options)
     runner = build_runner(cfg, args.work_dir, launcher=args.launcher, train=False)
-    model = model_of(runner)
-    load_trained(model, checkpoint, runner.cfg["build"])
+    load_trained(model_of(runner), checkpoint, runner.cfg["build"])
     metrics = runner.test()
     if is_main_process():
-        about = {"config": args.config, "checkpoint": args.checkpoint}
-        result = collect(model, metrics, cfg.get("protocol", "original"), **about)
+        result = collect_run(runner, metrics, config=args.config, checkpoint=args.checkpoint)
         out = Path(args.out or Path(runner.work_dir) / "test.json")
         write_json(result, out)
         print("\n" + table(result) + f"\n\n  written to {out}")

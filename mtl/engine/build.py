@@ -28,6 +28,7 @@ DEFAULT_HOOKS: dict[str, Any] = {
     "delta_m": {"type": "DeltaM"},
     "pictures": {"type": "PredictionPictures"},
     "progress": {"type": "ProgressBar"},
+    "cost": {"type": "Cost"},
 }
 
 _MMENGINE_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
@@ -131,7 +132,7 @@ def _default_hooks(full: Config, train: bool) -> dict[str, Any]:
     if full.get("single_task") is None:
         hooks["checkpoint"]["best"] = None
     if not train:
-        hooks = {name: hook for name, hook in hooks.items() if name in ("delta_m", "pictures", "logger")}
+        hooks = {name: hook for name, hook in hooks.items() if name in ("delta_m", "pictures", "logger", "cost")}
     for name, hook in (full.get("default_hooks") or {}).items():
         if train or name in hooks:
             hooks[name] = hook if hook is None or "type" in hook else {**hooks.get(name, {}), **hook}

@@ -6,11 +6,19 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from mmengine.hooks import Hook
+
+from mtl.engine.checkpoints import model_of
+from mtl.engine.cost import Cost
 from mtl.engine.files import replacing
+from mtl.engine.hooks import DeltaM
 from mtl.engine.parameters import count_parameters
+from mtl.engine.runner import MultiTaskRunner
 from mtl.models.multitask import MultiTaskModel
+
+H = TypeVar("H", bound=Hook)
 
 
 def collect(model: MultiTaskModel, metrics: Mapping[str, float], protocol: str, **about: Any) -> dict[str, Any]:
@@ -26,6 +34,8 @@ def collect(model: MultiTaskModel, metrics: Mapping[str, float], protocol: str, 
         "encoder": model.encoder.name,
         "protocol": protocol,
         "metrics": per_task,
+        "main_metric": {name: task.metric for name, task in model.tasks.items()},
+        "unit": {name: task.unit for name, task in model.tasks.items()},
         "main": {name: per_task[name].get(task.metric, math.nan) for name, task in model.tasks.items()},
         "higher_is_better": {name: task.higher_is_better for name, task in model.tasks.items()},
         "delta_m": metrics.get("delta_m"),
@@ -36,6 +46,31 @@ def collect(model: MultiTaskModel, metrics: Mapping[str, float], protocol: str, 
             "base": counts.base,
         },
     }
+
+
+def collect_run(runner: MultiTaskRunner, metrics: Mapping[str, float], **about: Any) -> dict[str, Any]:
+    """`collect` with what the runner knows: seed, settings, the single-task scores behind Δm, and what it cost."""
+    cost, relative = hook_of(runner, Cost), hook_of(runner, DeltaM)
+    model = model_of(runner)
+    single: dict[str, Any] | None = None
+    if relative and relative.single_task:
+        source, scores = runner.cfg.get("single_task"), relative.single_task
+        single = {
+            "source": source if isinstance(source, str) else None,
+            "scores": {task: scores[task] for task in model.tasks},
+        }
+    return {
+        **collect(model, metrics, runner.cfg.get("protocol", "original"), **about),
+        "single_task": single,
+        "cost": cost.summary(runner) if cost else None,
+        "seed": runner.seed,
+        "settings": runner.cfg["source"],
+    }
+
+
+def hook_of(runner: MultiTaskRunner, kind: type[H]) -> H | None:
+    """The runner's hook of a class, or None."""
+    return next((hook for hook in runner.hooks if isinstance(hook, kind)), None)
 
 
 def table(result: Mapping[str, Any], most: int = 6) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 
 from mmengine.dist import is_main_process
 
-from mtl.engine.checkpoints import model_of
-from mtl.engine.results import collect, table, write_json
+from mtl.engine.results import collect_run, table, write_json
 from mtl.engine.runner import MultiTaskRunner
 from mtl.evaluation.delta_m import REFERENCE
 from mtl.registry import choices
@@ -25,10 +24,7 @@ def train(runner: MultiTaskRunner) -> dict[str, Any]:
     if not runner.last_metrics:
         print("nothing was validated, so that there is no new result (is the training already complete?)")
         return {}
-    model = model_of(runner)
-    result = collect(
-        model, runner.last_metrics, runner.cfg.get("protocol", "original"), config=str(runner.cfg.filename)
-    )
+    result = collect_run(runner, runner.last_metrics, config=str(runner.cfg.filename))
     if is_main_process():
         write_json(result, folder / "result.json")
         print("\n" + table(result))

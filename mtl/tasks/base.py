@@ -37,6 +37,8 @@ class Task:
     kind: ClassVar[TargetKind]
     metric: ClassVar[str]
     """The one number of `summarise` that Δm and tables use."""
+    unit: ClassVar[str] = ""
+    """Of that number, as tables print it."""
     higher_is_better: ClassVar[bool]
     suffixes: ClassVar[tuple[str, ...]] = (".png",)
     """Of the label files that `read` takes."""

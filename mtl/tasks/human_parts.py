@@ -33,6 +33,7 @@ class HumanParts(Task):
 
     kind = TargetKind.CLASSES
     metric = "mIoU"
+    unit = "%"
     higher_is_better = True
 
     def __init__(

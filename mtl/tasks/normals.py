@@ -40,6 +40,7 @@ class SurfaceNormals(Task):
 
     kind = TargetKind.VECTORS
     metric = "mErr"
+    unit = "°"
     higher_is_better = False
 
     def __init__(self, name: str = "normals", loss_weight: float = 10.0) -> None:

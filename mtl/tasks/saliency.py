@@ -48,6 +48,7 @@ class Saliency(Task):
 
     kind = TargetKind.CLASSES
     metric = "mIoU"
+    unit = "%"
     higher_is_better = True
 
     def __init__(self, name: str = "saliency", loss_weight: float = 5.0, labels: str = "mask") -> None:

@@ -47,6 +47,23 @@ def test_what_a_run_leaves(trained, capsys):
     assert len(list((run / "pictures" / "epoch_2").glob("*.png"))) == 1
 
 
+def test_what_a_result_says_of_its_run(trained):
+    result = json.loads((trained[1] / "result.json").read_text())
+    assert result["main_metric"] == {"semseg": "mIoU", "human_parts": "mIoU", "saliency": "mIoU", "normals": "mErr"}
+    assert result["unit"]["semseg"] == "%"
+    assert result["single_task"] == {
+        "source": None,
+        "scores": {"semseg": 50.0, "human_parts": 40.0, "saliency": 60.0, "normals": 20.0},
+    }
+    assert result["seed"] == 0
+    assert result["settings"]["method"] == {"type": "PolyhistorLite", "reduction": 4}
+    cost = result["cost"]
+    assert (cost["device"], cost["processes"], cost["train"]["steps"], cost["train"]["starts"]) == ("cpu", 1, 4, 1)
+    assert 0 < cost["train"]["step_seconds"] < cost["train"]["seconds"]
+    assert cost["train"]["peak_memory"] > 50e6, "an interpreter with torch"
+    assert cost["test"]["image_seconds"] > 0
+
+
 def test_two_runs_of_a_config_are_the_same(trained, tmp_path):
     """The config names no seed: MMEngine's default would be another one in every run."""
     config, run = trained
@@ -66,6 +83,10 @@ def test_resumed_run_is_bit_identical(trained, tmp_path):
     straight, resumed = weights(run / "epoch_2.pth"), weights(again / "epoch_2.pth")
     assert straight.keys() == resumed.keys()
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+    before = torch.load(run / "epoch_1.pth", map_location="cpu", weights_only=True)["cost"]
+    train = json.loads((again / "result.json").read_text())["cost"]["train"]
+    assert (train["steps"], train["starts"]) == (4, 2), "the cost adds up over starts"
+    assert train["seconds"] > before["seconds"] > 0
     assert any(not torch.equal(straight[n], weights(run / "epoch_1.pth")[n]) for n in straight), "epoch 2 did nothing"
 
 
@@ -77,6 +98,8 @@ def test_adapter_file_gives_the_checkpoints_numbers(trained, tmp_path, capsys):
         assert run_tool("test.py", config, run / name, "--work-dir", tmp_path, "--out", out) == 0
         results.append(json.loads(out.read_text()))
     table = capsys.readouterr().out
+    assert results[0]["cost"]["train"] is None
+    assert results[0]["cost"]["test"]["peak_memory"] > 50e6
     assert results[0]["metrics"] == results[1]["metrics"] == json.loads((run / "result.json").read_text())["metrics"]
     assert "trained parameters" in table
     assert "Δm" in table

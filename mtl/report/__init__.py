@@ -1,0 +1,1 @@
+"""Results of runs as one HTML page: finding and reading them, tables, plots, pictures."""

@@ -1,0 +1,71 @@
+"""What the page says of a table: notes on its numbers, and warnings where its rows are not alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mtl.report.runs import Run, delta, seed_of
+from mtl.report.settings import counted, differences, short
+
+MISSING = "–"
+
+
+def relative_to(run: Run) -> str:
+    """The single-task scores behind a run's Δm, as text; empty where it has none."""
+    single = run.result.get("single_task")
+    if delta(run) is None:
+        return ""
+    scores = (single or {}).get("scores")
+    if not isinstance(scores, Mapping):
+        return "scores that the result does not record"
+    values = ", ".join(f"{task} {float(score):.2f}" for task, score in scores.items() if score is not None)
+    source = (single or {}).get("source")
+    return f"{source} ({values})" if source else values
+
+
+def notes_on(runs: Sequence[Run]) -> list[str]:
+    """What a reader needs to know of a table's numbers."""
+    notes = [f"Δm is relative to {text}." for text in dict.fromkeys(map(relative_to, runs)) if text]
+    if any(delta(run) is None for run in runs):
+        notes.append(
+            f"Δm is {MISSING} where a run had no single-task scores: name them in the config (single_task = a mapping, "
+            "a shipped reference, or the JSON of your own single-task run) and run tools/test.py on the checkpoint."
+        )
+    if any(not run.result.get("cost") for run in runs):
+        notes.append(f"Time and memory are {MISSING} where the result was written before they were recorded.")
+    devices = {_device(run) for run in runs if run.result.get("cost")}
+    notes += [f"Time and memory: {device}." for device in sorted(devices)]
+    if devices:
+        notes.append(
+            "Training is the steps' time without validation, added up over resumes; step is a median; image is "
+            "predicting and scoring one in a batch of the test."
+        )
+    return notes
+
+
+def _device(run: Run) -> str:
+    cost = run.result["cost"]
+    processes = cost.get("processes", 1)
+    memory = f"{cost.get('memory', 'unknown')}{'' if processes == 1 else ' of the first'}"
+    return f"{cost.get('device', 'unknown')}, {counted(processes, 'process', 'es')}, memory {memory}"
+
+
+def warnings_on(rows: Sequence[tuple[str, Sequence[Run]]]) -> list[str]:
+    """What keeps a table's rows, each a label and its runs, from being compared."""
+    runs = [run for _, own in rows for run in own]
+    found = []
+    if len({text for run in runs if (text := relative_to(run))}) > 1:
+        found.append("The rows' Δm are relative to different single-task scores and cannot be compared.")
+    if len({_device(run) for run in runs if run.result.get("cost")}) > 1:
+        found.append("The rows were measured on different devices or numbers of processes: compare no times.")
+    settings = [own[0].settings for _, own in rows if own[0].settings]
+    other = differences(settings, ("method", "single_task"))
+    if other:
+        shown = [f"{key} ({', '.join(dict.fromkeys(map(short, values)))})" for key, values in other.items()]
+        more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+        found.append(f"The rows' configs differ in more than the method: {'; '.join(shown[:5])}{more}.")
+    for label, own in rows:
+        seeds = [str(seed_of(run)) for run in own]
+        if len(set(seeds)) < len(seeds):
+            found.append(f"{label} has a seed more than once: {', '.join(seeds)}.")
+    return found

@@ -1,0 +1,184 @@
+"""Finding results and reading them; what cannot be read is told, never left out in silence."""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mtl.report.settings import read_settings
+
+NAMES = ("result.json", "test.json")
+"""Of a run folder's result, the first that is there."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One result, as its file has it.
+
+    Attributes:
+        path: the JSON file.
+        result: its content, checked by `read_run`.
+        settings: the run's config as plain values, empty where it is not known.
+        config: the config's text, empty where it is not known.
+    """
+
+    path: Path
+    result: dict[str, Any]
+    settings: dict[str, Any]
+    config: str
+
+    @property
+    def is_test(self) -> bool:
+        return "checkpoint" in self.result
+
+    def metric(self, task: str) -> str:
+        """The name of a task's main metric; results of before 0.1.0 say it by its value alone."""
+        value = self.result["main"][task]
+        found = next((key for key, other in self.result["metrics"][task].items() if other == value), "")
+        return str((self.result.get("main_metric") or {}).get(task, found))
+
+    def unit(self, task: str) -> str:
+        known = {"mIoU": "%", "mErr": "°"}
+        return str((self.result.get("unit") or {}).get(task, known.get(self.metric(task), "")))
+
+
+@dataclass
+class Found:
+    """What `gather` found: the runs, what is broken as ``(place, reason)``, and remarks on what was left out."""
+
+    runs: list[Run] = field(default_factory=list)
+    broken: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def gather(places: Sequence[str]) -> Found:
+    """The results in files, run folders, folders of run folders, and globs of these.
+
+    `ValueError` where there is none.
+    """
+    found = Found()
+    seen: dict[Path, Path] = {}
+    contents: dict[str, Path] = {}
+    for path in _files(places, found):
+        first = seen.setdefault(path.resolve(), path)
+        if first is not path:
+            found.notes.append(f"{path} is named twice and counted once")
+            continue
+        try:
+            run = read_run(path)
+        except ValueError as error:
+            found.broken.append((str(path), str(error)))
+            continue
+        same = contents.setdefault(json.dumps(run.result, sort_keys=True), path)
+        if same is not path:
+            found.broken.append((str(path), f"a copy of {same}, counted once"))
+            continue
+        found.runs.append(run)
+    if not found.runs:
+        reasons = "; ".join(f"{place}: {reason}" for place, reason in found.broken[:3])
+        more = f"; and {len(found.broken) - 3} more" if len(found.broken) > 3 else ""
+        raise ValueError(f"no result to report; {reasons}{more}")
+    return found
+
+
+def _files(places: Sequence[str], found: Found) -> list[Path]:
+    files: list[Path] = []
+    for place in places:
+        matched = [place] if Path(place).exists() else sorted(glob.glob(place, recursive=True))
+        if not matched:
+            found.broken.append((place, "no such file or folder, and nothing matches it as a glob"))
+        for path in map(Path, matched):
+            files += _in_folder(path, found) if path.is_dir() else [path]
+    return files
+
+
+def _in_folder(folder: Path, found: Found) -> list[Path]:
+    holders = {path.parent for name in NAMES for path in folder.rglob(name)}
+    started = {path.parent for path in folder.rglob("last_checkpoint")}
+    for run in sorted(started - holders):
+        found.broken.append((str(run), "a run without a result: tools/train.py --resume finishes it"))
+    if not holders and not started:
+        found.broken.append((str(folder), f"no {' or '.join(NAMES)} in it or below"))
+    return [next(run / name for name in NAMES if (run / name).is_file()) for run in sorted(holders)]
+
+
+def read_run(path: Path) -> Run:
+    """A result file; `ValueError` says what is wrong with it, without its name."""
+    try:
+        result = json.loads(path.read_text("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError("not a text file") from error
+    except RecursionError as error:
+        raise ValueError("not a result: nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"not JSON, or cut off ({error})") from error
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror})") from error
+    _check(result)
+    beside = path.with_name("config.py")
+    text = beside.read_text("utf-8", errors="replace") if beside.is_file() else ""
+    settings = result.get("settings")
+    if not isinstance(settings, Mapping):
+        settings = read_settings(text)
+    return Run(path, result, dict(settings), text or _as_text(settings))
+
+
+def _as_text(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, indent=1, ensure_ascii=False) if settings else ""
+
+
+def _check(result: Any) -> None:
+    """Raise `ValueError` unless the tables can be made from it."""
+    if not isinstance(result, dict):
+        raise ValueError("not a result: no JSON object")
+    kinds: dict[str, type] = {"method": str, "encoder": str, "protocol": str}
+    kinds |= dict.fromkeys(("metrics", "main", "higher_is_better", "parameters"), dict)
+    for key, kind in kinds.items():
+        if not isinstance(result.get(key), kind) or not result[key]:
+            raise ValueError(f"not a result of tools/train.py or tools/test.py: no {key!r}")
+    for task, score in result["main"].items():
+        if not _number_or_none(score):
+            raise ValueError(f"not a result: the score of {task!r} is {score!r}")
+        metrics = result["metrics"].get(task)
+        if not isinstance(metrics, dict) or not all(map(_number_or_none, metrics.values())):
+            raise ValueError(f"not a result: no metrics of {task!r}")
+        if not isinstance(result["higher_is_better"].get(task), bool):
+            raise ValueError(f"not a result: no direction of {task!r} in 'higher_is_better'")
+    for key in ("encoder", "all", "base"):
+        count = result["parameters"].get(key)
+        if isinstance(count, bool) or not isinstance(count, int) or count < (key == "base"):
+            raise ValueError(f"not a result: parameters.{key} is {count!r}")
+    if not _number_or_none(result.get("delta_m")):
+        raise ValueError(f"not a result: delta_m is {result['delta_m']!r}")
+    for key in ("cost", "single_task", "main_metric", "unit"):
+        if not isinstance(result.get(key), dict | None):
+            raise ValueError(f"not a result: {key} is {result[key]!r}")
+    cost, single = result.get("cost") or {}, (result.get("single_task") or {}).get("scores") or {}
+    parts = {"single_task.scores": single, "cost.train": cost.get("train") or {}, "cost.test": cost.get("test") or {}}
+    for key, numbers in parts.items():
+        if not isinstance(numbers, dict) or not all(map(_number_or_none, numbers.values())):
+            raise ValueError(f"not a result: {key} is {numbers!r}")
+
+
+def _number_or_none(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300)
+
+
+def delta(run: Run) -> float | None:
+    """Δm in %, as the result has it."""
+    return run.result.get("delta_m")
+
+
+def seed_of(run: Run) -> Any:
+    return run.result.get("seed", lookup(run.settings, "randomness", "seed"))
+
+
+def lookup(value: Any, *keys: str) -> Any:
+    """``value[key][...]``; None where a level is missing."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

@@ -1,0 +1,72 @@
+"""A run's settings as plain values, read without running its config, and how two runs' settings differ."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+_OF_THE_RUN = ("randomness", "stored_results", "work_dir", "visualizer", "custom_imports")
+"""Top-level keys in which the runs of one method may differ: the seed, and what is printed or drawn."""
+
+
+def read_settings(text: str) -> dict[str, Any]:
+    """The values of a dumped config (``key = dict(...)`` lines); empty where it is anything else."""
+    try:
+        lines = ast.parse(text).body
+        return {line.targets[0].id: _value(line.value) for line in lines}  # type: ignore[attr-defined]
+    except (SyntaxError, ValueError, AttributeError, RecursionError):
+        return {}
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
+        pairs = {key: value for argument in node.args for key, value in _value(argument).items()}
+        return {**pairs, **{str(keyword.arg): _value(keyword.value) for keyword in node.keywords}}
+    if isinstance(node, ast.Dict):
+        return {ast.literal_eval(k): _value(v) for k, v in zip(node.keys, node.values, strict=True) if k is not None}
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_value(item) for item in node.elts]
+    return ast.literal_eval(node)
+
+
+def key_of(value: Any) -> str:
+    """Equal for equal settings."""
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes two runs the same but for the seed."""
+    return {key: value for key, value in settings.items() if key not in _OF_THE_RUN}
+
+
+def differences(many: Sequence[Mapping[str, Any]], without: Iterable[str] = ()) -> dict[str, list[str]]:
+    """The keys (``train_cfg.max_epochs``) whose values are not the same in all, with each one's value as text."""
+    left_out = set(without)
+    kept = [{key: value for key, value in recipe(one).items() if key not in left_out} for one in many]
+    flat = [_flat(one) if one else {} for one in kept]
+    keys = dict.fromkeys(key for one in flat for key in one)
+    values = {key: [one.get(key, "unset") for one in flat] for key in keys}
+    return {key: shown for key, shown in values.items() if len(set(shown)) > 1}
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+    if isinstance(value, Mapping) and value:
+        parts = [_flat(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items()]
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        parts = [_flat(item, f"{prefix}[{i}]") for i, item in enumerate(value)]
+    else:
+        return {prefix: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)}
+    return {key: text for part in parts for key, text in part.items()}
+
+
+def short(value: Any) -> str:
+    """As text of at most 40 characters."""
+    text = str(value)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def counted(number: Any, noun: str, plural: str = "s") -> str:
+    """``1 result``, ``2 results``."""
+    return f"{number} {noun}{'' if number == 1 else plural}"
