@@ -56,6 +56,8 @@ class Merged(Method):
         models: its timm model.
     """
 
+    why_not_mergeable = "it is merged already"
+
     def __init__(self, groups: Sequence[Sequence[str]], models: Sequence[nn.Module]) -> None:
         super().__init__()
         self.groups = [list(group) for group in groups]

@@ -59,12 +59,12 @@ class Predictor:
         self.tasks = {name: task for name, task in model.tasks.items() if name in names}
         self.device = _device(device)
         self.model = model.to(self.device)
-        self.resize = Resize(tuple(size or getattr(model.encoder, "size", (512, 512))))
+        self.resize = Resize(model.encoder.size if size is None else tuple(size))
         if any(side % model.encoder.divisor for side in self.resize.size):
             raise ValueError(f"size is multiples of {model.encoder.divisor} for this encoder, not {self.resize.size}")
 
     @overload
-    def __call__(self, images: ImageLike) -> Prediction: ...
+    def __call__(self, images: ImageLike) -> Prediction: ...  # type: ignore[overload-overlap]  # str is a sequence
 
     @overload
     def __call__(self, images: Sequence[ImageLike]) -> list[Prediction]: ...
