@@ -103,12 +103,12 @@ class Video:
         self.path = path
         self.every = every
         self.fps = (self._capture.get(cv2.CAP_PROP_FPS) or 25.0) / every
-        frames = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.expected = max(1, -(-frames // every))
+        self._count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.expected = max(1, -(-self._count // every))
         """As the file's header says, which need not be true."""
 
     def frames(self) -> Iterator[np.ndarray]:
-        """``(H, W, 3)`` uint8 RGB, turned as the file says; `ValueError` where there is none."""
+        """``(H, W, 3)`` uint8 RGB, turned as the file says; `ValueError` at the end where there are too few."""
         index = 0
         try:
             while self._capture.grab():
@@ -122,3 +122,6 @@ class Video:
             self._capture.release()
         if index == 0:
             raise ValueError(f"the video {self.path} has no frames")
+        # other containers do not count their frames, FFmpeg guesses then
+        if self.path.suffix.lower() in (".mp4", ".m4v", ".mov", ".avi") and index < 0.95 * self._count:
+            raise ValueError(f"the video {self.path} is cut off: it ends after {index} of {self._count} frames")

@@ -35,7 +35,7 @@ class ContactSheet:
         self.tasks = dict(tasks)
         self.opacity = opacity
         self.rows: list[tuple[str, list[np.ndarray]]] = []
-        self.legends: dict[str, dict[str, Colour]] = {name: {} for name in tasks}
+        self.legends: dict[str, set[tuple[str, Colour]]] = {name: set() for name in tasks}
 
     def add(self, caption: str, image: np.ndarray, predictions: Mapping[str, np.ndarray]) -> None:
         """A row of an image ``(H, W, 3)`` uint8 RGB and its predictions; only what the sheet shows is kept."""
@@ -46,7 +46,7 @@ class ContactSheet:
         for name, task in self.tasks.items():
             value = cv2.resize(predictions[name], size, interpolation=cv2.INTER_NEAREST_EXACT)
             panels.append(overlay(task, small, value, self.opacity))
-            self.legends[name].update(seen(task, value))
+            self.legends[name].update(seen(task, task.draw(value)[task.coverage(value) > 0]))
         self.rows.append((caption, panels))
 
     def draw(self) -> Image.Image:
@@ -66,9 +66,9 @@ class ContactSheet:
                 sheet.paste(Image.fromarray(panel), (x, y))
             draw.text((_MARGIN, y + h + 1), _shortened(caption, draw), fill=(90, 90, 90), font=font())
             y += h + _LINE + _MARGIN
-        for column, entries in enumerate(self.legends.values(), start=1):
+        for column, (name, task) in enumerate(self.tasks.items(), start=1):
             x = _MARGIN + column * (_WIDTH + _MARGIN)
-            for i, (label, colour) in enumerate(entries.items()):
+            for i, (label, colour) in enumerate(entry for entry in task.legend() if entry in self.legends[name]):
                 draw.rectangle((x, y + i * _LINE + 2, x + 12, y + i * _LINE + 14), fill=colour, outline=(80, 80, 80))
                 draw.text((x + 18, y + i * _LINE), label, fill="black", font=font())
         return sheet

@@ -70,20 +70,16 @@ def comparison(
 
 
 def _shown(task: Task, *values: Tensor | None) -> list[tuple[str, tuple[int, int, int]]]:
-    return seen(task, *(value.cpu().numpy() for value in values if value is not None))
+    pictures = [task.draw(value.cpu().numpy()).reshape(-1, 3) for value in values if value is not None]
+    return seen(task, np.concatenate([np.empty((0, 3), np.uint8), *pictures]))
 
 
-def seen(task: Task, *values: np.ndarray) -> list[tuple[str, tuple[int, int, int]]]:
-    """The legend's entries that appear in one of the values' pictures; all of them where colours are no labels."""
+def seen(task: Task, pixels: np.ndarray) -> list[tuple[str, tuple[int, int, int]]]:
+    """The legend's entries that appear in ``(N, 3)`` pixels of its pictures; all where colours are no labels."""
     entries = task.legend()
-    colours = {tuple(colour) for value in values for colour in _colours(task.draw(value))}
+    colours = {tuple(colour) for colour in np.unique(pixels, axis=0).tolist()}
     present = [entry for entry in entries if tuple(entry[1]) in colours]
     return present if len(colours) <= len(entries) + 1 else entries
-
-
-def _colours(picture: np.ndarray) -> list[list[int]]:
-    """The different colours of a picture ``(H, W, 3)``."""
-    return np.unique(picture.reshape(-1, 3), axis=0).tolist()
 
 
 @functools.cache
