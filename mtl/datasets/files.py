@@ -34,13 +34,18 @@ def read_image(path: Path) -> np.ndarray:
         if not path.is_file():
             raise ValueError("it is not a file")
         with Image.open(path) as image:
-            ImageOps.exif_transpose(image, in_place=True)
-            if image.mode[0] in "IF":
-                # Pillow would clip the values above 255 to white
-                raise ValueError(f"Pillow's mode {image.mode} has more than 8 bits per channel; convert it to 8 bits")
-            return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+            return to_rgb(image)
     except Exception as error:  # decoders raise whatever their format's library does
         raise ValueError(f"cannot read the image {path}: {error}") from error
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """A Pillow image, which is turned in place, as `read_image` gives it; whatever Pillow raises where it is broken."""
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode[0] in "IF":
+        # Pillow would clip the values above 255 to white
+        raise ValueError(f"Pillow's mode {image.mode} has more than 8 bits per channel; convert it to 8 bits")
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def read_names(path: Path, split: str) -> list[str]:

@@ -28,7 +28,7 @@ class TimmEncoder(nn.Module):
         size: (H, W) of the images, multiples of `divisor`. Other sizes work at run time too, with what the model has
             for this one: a Swin built for a small size does not shift the windows that cover a whole map of it.
         weights: True for timm's hub, a ``.safetensors`` or ``.pth`` file, ``mtl:NAME`` for weights that ship with
-            this package, None for a random start.
+            this package, None for a random start, False where the caller loads them (a random start, unsaid).
         taps: for a plain ViT the four layers whose outputs are taken; the default is every fourth of its depth.
         options: further arguments of the timm model (``embed_dim``, ``drop_path_rate``).
         frozen_eval: keep the frozen part in eval mode (no drop-path, no dropout) while training.
@@ -51,6 +51,7 @@ class TimmEncoder(nn.Module):
         if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(side, int) for side in size):
             raise ValueError(f"an encoder's size is (H, W), two integers, not {size!r}")
         self.name = name
+        self.size = (size[0], size[1])
         self.frozen_eval = frozen_eval
         self.trained = False
         self.model = _create(name, (int(size[0]), int(size[1])), weights is True, dict(options or {}))
@@ -71,7 +72,7 @@ class TimmEncoder(nn.Module):
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
         if isinstance(weights, str):
             load_into(self.model, locate(weights))
-        elif not weights:
+        elif weights is None:
             print_log(f"encoder {name}: random weights, nothing is pretrained", "current", level=30)
         self.fingerprint = fingerprint(self.model)
         self.parameter_count = sum(p.numel() for p in self.model.parameters())

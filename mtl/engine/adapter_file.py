@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +38,16 @@ def save_adapter(model: MultiTaskModel, path: Path, config: Mapping[str, Any]) -
         save_file(trained_state(model), part, meta)
 
 
-def read_meta(path: Path) -> dict[str, Any]:
-    """The metadata of an adapter file; `ValueError` where the file is none."""
+def read_meta(path: Path, formats: Sequence[str] = (FORMAT,)) -> dict[str, Any]:
+    """The metadata of an adapter file, or of one of other ``formats``; `ValueError` where the file is none."""
     try:
         with safe_open(path, "pt") as file:
             meta = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"cannot read the adapter file {str(path)!r}: {str(error).splitlines()[0]}") from error
-    if meta.get("format") != FORMAT:
-        raise ValueError(f"{str(path)!r} is not an adapter file (its format is {meta.get('format')!r}, not {FORMAT!r})")
+    if meta.get("format") not in formats:
+        wanted = " or ".join(map(repr, formats))
+        raise ValueError(f"{str(path)!r} is not an adapter file (its format is {meta.get('format')!r}, not {wanted})")
     try:
         config = json.loads(meta["config"])
         meta["base"]
@@ -54,6 +55,15 @@ def read_meta(path: Path) -> dict[str, Any]:
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"the metadata of {str(path)!r} is damaged: {error}") from error
     return {**meta, "config": config}
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of an adapter file; `ValueError` where it is broken."""
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"cannot read the adapter file {str(path)!r}: {str(error).splitlines()[0]}") from error
 
 
 def load_adapter(model: MultiTaskModel, path: Path, build: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -68,11 +78,7 @@ def load_adapter(model: MultiTaskModel, path: Path, build: Mapping[str, Any] | N
             f"{str(path)!r} was trained on other base weights ({meta['config'].get('encoder', {}).get('name')}, "
             f"{meta['base']}) than this encoder's ({model.encoder.name}, {model.encoder.fingerprint})"
         )
-    try:
-        with safe_open(path, "pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"cannot read the adapter file {str(path)!r}: {str(error).splitlines()[0]}") from error
+    state = read_state(path)
     check_build(meta["config"], build, str(path))
     load_matching(model, state, trained_state(model), str(path))
     return meta

@@ -7,6 +7,7 @@ import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
+from pathlib import Path
 
 from mmengine.config import DictAction
 
@@ -47,7 +48,9 @@ def friendly(main: Callable[[], int | None]) -> Callable[[], int]:
             print(f"error: {_one_line(error)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print("error: interrupted (tools/train.py --resume goes on from the latest checkpoint)", file=sys.stderr)
+            training = Path(sys.argv[0]).name == "train.py"
+            hint = " (--resume goes on from the latest checkpoint)" if training else ""
+            print(f"error: interrupted{hint}", file=sys.stderr)
             return 130
         except Exception as error:
             where = "MTL_TRACEBACK=1 shows where"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import cv2
@@ -29,7 +30,7 @@ def comparison(
     pixels = image.permute(1, 2, 0).cpu().numpy()
     scale = max(1.0, _MIN_SIDE / min(pixels.shape[:2]))
     H, W = (round(side * scale) for side in pixels.shape[:2])
-    font = _font()
+    letters = font()
     columns = len(tasks) + 1
     legends = {name: _shown(task, truth.target(name), predicted.prediction(name)) for name, task in tasks.items()}
     depth = max((len(entries) for entries in legends.values()), default=0)
@@ -44,36 +45,43 @@ def comparison(
         x, y = _MARGIN + column * (W + _MARGIN), _LINE + _MARGIN + row * (H + _MARGIN)
         if panel is None:
             draw.rectangle((x, y, x + W, y + H), fill=(235, 235, 235))
-            draw.text((x + 8, y + H // 2), note, fill=(120, 120, 120), font=font)
+            draw.text((x + 8, y + H // 2), note, fill=(120, 120, 120), font=letters)
             return
         small = panel.shape[0] * panel.shape[1] > H * W
         resized = cv2.resize(panel, (W, H), interpolation=cv2.INTER_AREA if small else cv2.INTER_NEAREST)
         sheet.paste(Image.fromarray(resized), (x, y))
 
-    draw.text((_MARGIN, 4), str(truth.get("name", "")), fill="black", font=font)
+    draw.text((_MARGIN, 4), str(truth.get("name", "")), fill="black", font=letters)
     paste(pixels, 0, 0)
-    draw.text((_MARGIN, _LINE + _MARGIN + H + _MARGIN + 4), "above: truth\nbelow: prediction", fill="black", font=font)
+    draw.text(
+        (_MARGIN, _LINE + _MARGIN + H + _MARGIN + 4), "above: truth\nbelow: prediction", fill="black", font=letters
+    )
     for column, (name, task) in enumerate(tasks.items(), start=1):
         x = _MARGIN + column * (W + _MARGIN)
-        draw.text((x, 4), name, fill="black", font=font)
+        draw.text((x, 4), name, fill="black", font=letters)
         target, prediction = truth.target(name), predicted.prediction(name)
         paste(None if target is None else task.draw(target.cpu().numpy()), column, 0, "no label")
         paste(None if prediction is None else task.draw(prediction.cpu().numpy()), column, 1, "not predicted")
         for i, (label, colour) in enumerate(legends[name]):
             y = _LINE + _MARGIN + 2 * (H + _MARGIN) + i * _LINE
             draw.rectangle((x, y + 2, x + 12, y + 14), fill=colour, outline=(80, 80, 80))
-            draw.text((x + 18, y), label, fill="black", font=font)
+            draw.text((x + 18, y), label, fill="black", font=letters)
     return sheet
 
 
 def _shown(task: Task, *values: Tensor | None) -> list[tuple[str, tuple[int, int, int]]]:
-    """The legend's entries that appear in one of the panels; all of them where colours are no labels."""
+    pictures = [task.draw(value.cpu().numpy()).reshape(-1, 3) for value in values if value is not None]
+    return seen(task, np.concatenate([np.empty((0, 3), np.uint8), *pictures]))
+
+
+def seen(task: Task, pixels: np.ndarray) -> list[tuple[str, tuple[int, int, int]]]:
+    """The legend's entries that appear in ``(N, 3)`` pixels of its pictures; all where colours are no labels."""
     entries = task.legend()
-    drawn = [task.draw(value.cpu().numpy()).reshape(-1, 3) for value in values if value is not None]
-    colours = {tuple(colour) for panel in drawn for colour in np.unique(panel, axis=0).tolist()}
+    colours = {tuple(colour) for colour in np.unique(pixels, axis=0).tolist()}
     present = [entry for entry in entries if tuple(entry[1]) in colours]
     return present if len(colours) <= len(entries) + 1 else entries
 
 
-def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+@functools.cache
+def font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     return ImageFont.load_default(size=13)

@@ -208,13 +208,17 @@ class MultiTaskModel(BaseModel):
 
     # -- prediction --------------------------------------------------------------------------------------------
     @torch.no_grad()
-    def predict(self, inputs: Tensor, samples: Sequence[MultiTaskSample]) -> list[MultiTaskSample]:
+    def predict(
+        self, inputs: Tensor, samples: Sequence[MultiTaskSample], tasks: Sequence[str] | None = None
+    ) -> list[MultiTaskSample]:
         """Fill in ``pred_<task>`` at the target's size, or the original image's where there is no target.
 
-        Where the batch has targets, only the tasks that it has targets of are run.
+        Only ``tasks`` are run; the default is the tasks that the batch has targets of, or all where it has none.
         """
-        labelled = [t for t in self.task_names if any(sample.target(t) is not None for sample in samples)]
-        for task, logits in self.logits(inputs, labelled or self.task_names).items():
+        if tasks is None:
+            labelled = [t for t in self.task_names if any(sample.target(t) is not None for sample in samples)]
+            tasks = labelled or self.task_names
+        for task, logits in self.logits(inputs, tasks).items():
             for row, sample in enumerate(samples):
                 target = sample.target(task)
                 size = sample.ori_shape if target is None else target.shape[:2]

@@ -14,7 +14,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtl.structures import TargetKind
+from mtl.structures import VOID, TargetKind
 
 Reduce = Callable[[Tensor], Tensor]
 """Sums a tensor over all processes; the identity in one process."""
@@ -92,6 +92,19 @@ class Task:
     def draw(self, value: np.ndarray) -> np.ndarray:
         """A target or prediction ``(H, W[, 3])`` as an RGB picture, uint8 ``(H, W, 3)``; void is mid-grey."""
         raise NotImplementedError
+
+    def coverage(self, value: np.ndarray) -> np.ndarray:
+        """How much of the image the picture of a target or prediction hides in an overlay, float32 ``(H, W)`` in 0..1.
+
+        By the kind: probabilities as far as they are high; class ids unless they are void or a class 0 that the legend
+        calls "background"; vectors and depth everywhere.
+        """
+        if self.kind is not TargetKind.CLASSES:
+            return np.ones(value.shape[:2], np.float32)
+        if np.issubdtype(value.dtype, np.floating):
+            return value.clip(0, 1).astype(np.float32)
+        ground = [label for label, _ in self.legend()[:1]] == ["background"]
+        return ((value != VOID) & ((value != 0) | (not ground))).astype(np.float32)
 
     def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
         """Label and RGB colour of each entry in the picture's legend."""

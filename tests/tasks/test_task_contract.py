@@ -160,3 +160,16 @@ def test_pictures_are_rgb_with_grey_void_and_the_legend_names_their_colours(task
     drawn = task.draw(values.get(task.kind, np.arange(len(legend)))[None])
     assert [colour for _, colour in legend] == [tuple(pixel) for pixel in drawn[0].tolist()]
     assert len(set(legend)) == len(legend)
+
+
+@each_task
+def test_overlays_cover_the_image_between_not_at_all_and_wholly(task):
+    target, prediction = make_target(task, 1)[0].numpy(), task.predict(make_logits(task, 1).detach(), SIZE)[0].numpy()
+    for value in (target, prediction):
+        share = task.coverage(value)
+        assert share.shape == SIZE
+        assert share.dtype == np.float32
+        assert share.min() >= 0
+        assert 0 < share.max() <= 1
+    if task.kind is TargetKind.CLASSES:
+        assert (task.coverage(target)[is_void(task, target)] == 0).all()

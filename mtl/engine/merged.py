@@ -1,0 +1,126 @@
+"""The merged model: one plain encoder per distinct path with its tasks folded in, and the decoders.
+
+Its file needs no base weights and no method. Only methods that declare `mergeable` have one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mtl.encoders.timm_encoder import TimmEncoder
+from mtl.engine.adapter_file import load_matching, read_meta, read_state
+from mtl.engine.files import replacing
+from mtl.methods.base import Method, TaskContext
+from mtl.models.multitask import MultiTaskModel
+from mtl.registry import ENCODERS
+
+FORMAT = "mtl-merged-1"
+
+
+class PlainEncoders(nn.Module):
+    """One timm model per path; a task-major batch is split among the active tasks' paths.
+
+    Args:
+        models: the timm models.
+        which: the model of each task.
+        context: the active tasks.
+    """
+
+    def __init__(self, models: Sequence[nn.Module], which: Sequence[int], context: TaskContext) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(models)
+        self.which = list(which)
+        self.context = context
+
+    def forward_intermediates(self, x: Tensor, **options: Any) -> list[Tensor]:
+        tasks = self.context.tasks
+        maps = [
+            cast(Any, self.models[self.which[task]]).forward_intermediates(part, **options)
+            for task, part in zip(tasks, x.chunk(len(tasks)), strict=True)
+        ]
+        return [torch.cat(scale) for scale in zip(*maps, strict=True)] if len(tasks) > 1 else maps[0]
+
+
+class Merged(Method):
+    """What stands in a merged model for the method that it was trained with; nothing of it trains.
+
+    Args:
+        groups: the tasks of each path.
+        models: its timm model.
+    """
+
+    why_not_mergeable = "it is merged already"
+
+    def __init__(self, groups: Sequence[Sequence[str]], models: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.groups = [list(group) for group in groups]
+        self.models = list(models)  # a list, so that they belong to the encoder alone
+
+    def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
+        which = [next(i for i, group in enumerate(self.groups) if task in group) for task in tasks]
+        encoder.model = PlainEncoders(self.models, which, self.context)
+
+    def count(self, encoder: TimmEncoder, num_tasks: int) -> int:
+        return 0
+
+    def paths(self, tasks: Sequence[str]) -> list[list[str]]:
+        groups = [[task for task in group if task in tasks] for group in self.groups]
+        return [group for group in groups if group]
+
+
+def merge(model: MultiTaskModel, config: Mapping[str, Any]) -> MultiTaskModel:
+    """The model with its tasks folded into plain encoders, in eval mode; `ValueError` where that is not exact.
+
+    Args:
+        model: the trained model, which stays as it is.
+        config: the configs that it was built from.
+    """
+    groups = model.method.paths(model.task_names)
+    encoders = [model.method.merge(model.encoder, model.task_names.index(group[0])) for group in groups]
+    merged = _build(config, groups)
+    state = {
+        f"encoder.model.models.{i}.{k}": v for i, part in enumerate(encoders) for k, v in part.state_dict().items()
+    }
+    state |= {f"decoders.{k}": v for k, v in model.decoders.state_dict().items()}
+    load_matching(merged, state, merged.state_dict(), "the merged model")
+    return merged
+
+
+def save_merged(model: MultiTaskModel, path: Path, config: Mapping[str, Any]) -> MultiTaskModel:
+    """Write the merged model of ``model``, which is returned; ``config`` is as for `merge`, JSON values only."""
+    merged = merge(model, config)
+    paths = json.dumps(model.method.paths(model.task_names))
+    meta = {"format": FORMAT, "base": model.encoder.fingerprint, "config": json.dumps(config), "paths": paths}
+    state = {name: value.detach().cpu().clone().contiguous() for name, value in merged.state_dict().items()}
+    with replacing(path) as part:
+        save_file(state, part, meta)
+    return merged
+
+
+def load_merged(path: Path) -> MultiTaskModel:
+    """The model of a file that `save_merged` wrote, in eval mode."""
+    meta = read_meta(path, [FORMAT])
+    try:
+        groups = json.loads(meta["paths"])
+        if sorted(task for group in groups for task in group) != sorted(meta["config"]["tasks"]):
+            raise ValueError("its paths are not of its tasks")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the metadata of {str(path)!r} is damaged: {error}") from error
+    model = _build(meta["config"], groups)
+    load_matching(model, read_state(path), model.state_dict(), str(path))
+    return model
+
+
+def _build(config: Mapping[str, Any], groups: Sequence[Sequence[str]]) -> MultiTaskModel:
+    """A merged model with random weights, in eval mode."""
+    encoder = {**config["encoder"], "weights": False}
+    models = [ENCODERS.build(encoder).model for _ in groups]
+    method = {"type": Merged, "groups": groups, "models": models}
+    return MultiTaskModel(**{**config, "encoder": encoder, "method": method}).eval()

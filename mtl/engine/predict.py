@@ -1,0 +1,206 @@
+"""Predicting files: overlays, raw results and a contact sheet in a folder of their own."""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from mtl.datasets.files import read_image
+from mtl.engine.inputs import Input, Video
+from mtl.engine.output_folder import SHEET, write_manifest
+from mtl.engine.overlays import ContactSheet, overlay
+from mtl.engine.predictor import Prediction, Predictor
+
+_FRAMES_IN_SHEET = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """How files are predicted.
+
+    Args:
+        batch_size: images or frames at a time.
+        every: frames of a video from one prediction to the next.
+        raw: write the results themselves too.
+        overlays: write the overlays.
+        opacity: of the overlays, 0..1.
+        rows: how many inputs the contact sheet shows, evenly spread; of a video it shows up to three frames.
+    """
+
+    batch_size: int = 4
+    every: int = 1
+    raw: bool = False
+    overlays: bool = True
+    opacity: float = 0.6
+    rows: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "every", "rows"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
+        if not 0 <= self.opacity <= 1:
+            raise ValueError(f"opacity lies between 0 and 1, not {self.opacity}")
+
+
+def predict_files(predictor: Predictor, inputs: Sequence[Input], out: Path, options: Options) -> list[str]:
+    """Predict every input and write what ``options`` asks for; one line for each input that could not be used.
+
+    ``out/<task>/<name>.png`` (``.mp4`` for a video) are overlays, ``out/raw/<task>/<name>`` raw results: class ids as
+    a grey PNG of the ids, anything else as float32 NPY, of a video in a folder with a file per frame.
+    """
+    writer = _Writer(predictor, out, options, len(inputs))
+    images = [item for item in inputs if not item.is_video]
+    videos = [item for item in inputs if item.is_video]
+    with _progress(len(inputs)) as bar:
+        readable = _read(images, writer, bar)
+        while batch := list(islice(readable, options.batch_size)):
+            predictions = predictor([pixels for _, pixels in batch])
+            for (item, pixels), prediction in zip(batch, predictions, strict=True):
+                writer.image(item, pixels, prediction)
+                bar.advance(bar.task_ids[0])
+        for item in videos:
+            _predict_video(predictor, item, writer, bar)
+    if writer.sheet.rows:
+        writer.sheet.draw().save(out / SHEET)
+    used = {item.name: str(item.path) for item in inputs}
+    write_manifest(out, {"tasks": list(predictor.tasks), "inputs": used, "problems": writer.problems})
+    return writer.problems
+
+
+def _read(images: Sequence[Input], writer: _Writer, bar: Progress) -> Iterator[tuple[Input, np.ndarray]]:
+    """The images that can be read."""
+    for item in images:
+        try:
+            yield item, read_image(item.path)
+        except ValueError as error:
+            writer.refuse(error)
+            bar.advance(bar.task_ids[0])
+
+
+def _predict_video(predictor: Predictor, item: Input, writer: _Writer, bar: Progress) -> None:
+    (total,) = bar.tasks
+    try:
+        video = Video(item.path, writer.options.every)
+        bar.update(total.id, total=(total.total or 0) + video.expected - 1)
+        with writer.video(item, video) as write:
+            frames = video.frames()
+            while batch := list(islice(frames, writer.options.batch_size)):
+                for frame, prediction in zip(batch, predictor(batch), strict=True):
+                    write(frame, prediction)
+                    bar.advance(total.id)
+    except ValueError as error:
+        writer.refuse(error)
+
+
+class _Writer:
+    """Where the outputs go."""
+
+    def __init__(self, predictor: Predictor, out: Path, options: Options, inputs: int) -> None:
+        self.tasks = predictor.tasks
+        self.out = out
+        self.options = options
+        self.sheet = ContactSheet(predictor.tasks, options.opacity)
+        self.shown = _Spread(inputs, options.rows)
+        self.seen = 0
+        self.problems: list[str] = []
+
+    def refuse(self, error: Exception) -> None:
+        self.problems.append(" ".join(str(error).split()))
+        self.seen += 1
+
+    def image(self, item: Input, image: np.ndarray, prediction: Prediction) -> None:
+        if self.shown.take(self.seen):
+            self.sheet.add(item.path.name, image, prediction)
+        self.seen += 1
+        self._raw(prediction, item.name)
+        if self.options.overlays:
+            for name, task in self.tasks.items():
+                path = self._path(name, f"{item.name}.png")
+                picture = overlay(task, image, prediction[name], self.options.opacity)
+                Image.fromarray(picture).save(path, compress_level=3)
+
+    @contextmanager
+    def video(self, item: Input, video: Video) -> Iterator[Any]:
+        """What writes one frame and its prediction after the other."""
+        films: dict[str, cv2.VideoWriter] = {}
+        shown = _Spread(video.expected, _FRAMES_IN_SHEET) if self.shown.take(self.seen) else None
+        count = 0
+
+        def write(frame: np.ndarray, prediction: Prediction) -> None:
+            nonlocal count
+            if shown is not None and shown.take(count):
+                self.sheet.add(f"{item.path.name}, frame {count * video.every}", frame, prediction)
+            self._raw(prediction, f"{item.name}/{count * video.every:06d}")
+            for name, task in self.tasks.items() if self.options.overlays else ():
+                if name not in films:
+                    films[name] = _open_film(self._path(name, f"{item.name}.mp4"), video.fps, frame.shape)
+                picture = overlay(task, frame, prediction[name], self.options.opacity)
+                films[name].write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            count += 1
+
+        try:
+            yield write
+            self.seen += 1
+        finally:
+            for film in films.values():
+                film.release()
+
+    def _raw(self, prediction: Prediction, name: str) -> None:
+        for task, value in prediction.items() if self.options.raw else ():
+            if value.dtype == np.uint8:
+                Image.fromarray(value).save(self._path(f"raw/{task}", f"{name}.png"))
+            else:
+                np.save(self._path(f"raw/{task}", f"{name}.npy"), value)
+
+    def _path(self, folder: str, name: str) -> Path:
+        path = self.out / folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+class _Spread:
+    """Which of ``total`` things in turn are the ``most`` evenly spread ones; one that fails is made up for later."""
+
+    def __init__(self, total: int, most: int) -> None:
+        self._due = sorted({round(i) for i in np.linspace(0, total - 1, min(most, total))})
+        self._taken = 0
+
+    def take(self, position: int) -> bool:
+        wanted = self._taken < bisect_right(self._due, position)
+        self._taken += wanted
+        return wanted
+
+
+def _open_film(path: Path, fps: float, shape: tuple[int, ...]) -> cv2.VideoWriter:
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (shape[1], shape[0]))
+    if not film.isOpened():
+        raise OSError(f"cannot write the video {path}: OpenCV has no mp4v encoder for {shape[1]} x {shape[0]}")
+    return film
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Progress]:
+    """A bar on a terminal, nothing elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bar = Progress(
+        *columns,
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
+    bar.add_task("predicting", total=total)
+    with bar:
+        yield bar
