@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def find_level(root: Path, folders: Sequence[str]) -> Path | None:
-    """The folder at or near ``root`` (itself, one or two levels down, three up) that has all of ``folders``."""
-    near = [root, *root.absolute().parents[:3]]
+def find_level(root: Path, folders: Sequence[str], up: int = 3) -> Path | None:
+    """The folder at or near ``root`` (itself, ``up`` levels up, two down) that has all of ``folders``, or None."""
+    near = [root, *root.absolute().parents[:up]]
     try:
         below = sorted(p for p in root.iterdir() if p.is_dir())
         below += [p for folder in below for p in sorted(folder.iterdir()) if p.is_dir()]
     except OSError:
         below = []
-    return next((p for p in (*near, *below) if all((p / name).is_dir() for name in folders)), None)
+    return next((p for p in (*near, *below) if all((p / name).exists() for name in folders)), None)
 
 
 def check_level(root: Path, folders: Sequence[str], owner: str) -> None:
