@@ -326,6 +326,14 @@ def test_an_interrupted_arrangement_goes_on(data, tmp_path, monkeypatch):
     assert tree(root) == WHOLE
 
 
+def test_what_a_killed_extraction_left_is_no_data_set(data, tmp_path):
+    root = tmp_path / "root"
+    for folder in ("images", "lists"):
+        (root / ".small.tgz.extracting" / "Set" / folder).mkdir(parents=True)
+    assert script(data, root, "--archive", tmp_path / "small.tgz") == 0
+    assert sorted(p.name for p in root.iterdir()) == ["images", "labels", "lists"]
+
+
 @pytest.mark.parametrize("content", [b"", b"hello" * 500])
 def test_what_is_no_archive_is_refused(data, tmp_path, capsys, content):
     (tmp_path / "x").write_bytes(content)

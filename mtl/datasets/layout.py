@@ -10,7 +10,8 @@ def find_level(root: Path, folders: Sequence[str], up: int = 3) -> Path | None:
     """The folder at or near ``root`` (itself, ``up`` levels up, two down) that has all of ``folders``, or None."""
     near = [root, *root.absolute().parents[:up]]
     try:
-        below = sorted(p for p in root.iterdir() if p.is_dir())
+        # a hidden folder may be half an extraction
+        below = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
         below += [p for folder in below for p in sorted(folder.iterdir()) if p.is_dir()]
     except OSError:
         below = []
