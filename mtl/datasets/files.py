@@ -77,19 +77,6 @@ def read_split(folder: Path, split: str) -> list[str]:
     return names
 
 
-def find_root(root: str | Path, level: Sequence[str], inside: Sequence[str], owner: str) -> Path:
-    """The folder of an archive that has the folders ``level``: ``root``, or one of the folders ``inside`` it."""
-    root = Path(root).expanduser()
-    if not root.is_dir():
-        raise ValueError(f"there is no data set at {root}: no such folder (working directory {Path.cwd()})")
-    for folder in (root, *(root / name for name in inside)):
-        if all((folder / name).is_dir() for name in level):
-            return folder
-    above = next((p for p in root.absolute().parents if all((p / name).is_dir() for name in level)), None)
-    hint = f"; {above} has them, which is the root" if above else ""
-    raise ValueError(f"{root} is not {owner}: it has no folders {' and '.join(level)}{hint}")
-
-
 def list_files(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:
     """The files in ``folder`` with one of the suffixes, by their names without it; empty where there is no folder."""
     found: dict[str, str] = {}

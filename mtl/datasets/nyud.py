@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from mtl.datasets.base import Transform, check_tasks
-from mtl.datasets.files import FileDataset, find_root, list_files, read_split
+from mtl.datasets.files import FileDataset, list_files, read_split
 from mtl.datasets.label_formats import parse_axes, read_mat, read_normal_array, read_normal_levels
+from mtl.datasets.layout import check_level
 from mtl.registry import DATASETS
 from mtl.structures import VOID, TargetKind
 from mtl.tasks.base import Task
@@ -53,7 +54,7 @@ class NYUD(FileDataset):
 
     Args:
         tasks: any of these.
-        root: ``NYUD_MT``, or the folder that holds it.
+        root: the archive's folder, ``NYUD_MT``.
         split: ``train`` or ``val``.
         pipeline: the transforms.
         seed: of the transforms' random numbers.
@@ -70,7 +71,8 @@ class NYUD(FileDataset):
         seed: int = 0,
         normal_axes: str = "x,-y,z",
     ) -> None:
-        super().__init__(tasks, find_root(root, _LEVEL, ("NYUD_MT", "NYUDv2"), "NYUD-MT"), pipeline, seed)
+        super().__init__(tasks, root, pipeline, seed)
+        check_level(self.root, _LEVEL, "NYUD-MT")
         check_tasks("NYUD", self.tasks, KINDS, {"semseg": len(SEMSEG_CLASSES)})
         parse_axes(normal_axes, "NYUD")
         names = read_split(self.root / "gt_sets", split)

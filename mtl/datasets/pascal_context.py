@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from mtl.datasets.base import Transform, check_tasks
-from mtl.datasets.files import FileDataset, Reader, find_root, list_files, read_split
+from mtl.datasets.files import FileDataset, Reader, list_files, read_split
 from mtl.datasets.label_formats import label_edges, read_mat, read_normal_levels
+from mtl.datasets.layout import check_level
 from mtl.registry import DATASETS
 from mtl.structures import TargetKind
 from mtl.tasks.base import Task
@@ -43,7 +44,7 @@ PARTS = {
 }
 """PASCAL-Part's parts of a person to the ids of `mtl.tasks.human_parts.PASCAL_PARTS`."""
 
-_LEVEL = ("ImageSets", "JPEGImages")
+_LEVEL = ("ImageSets/Context", "JPEGImages")
 _MAPS = "pascal-context/trainval"
 _AXES = "x,-y,z"
 
@@ -58,7 +59,7 @@ class PascalContext(FileDataset):
 
     Args:
         tasks: any of these.
-        root: ``PASCAL_MT`` or ``PASCALContext``, or the folder that holds one of them.
+        root: the archive's folder, ``PASCAL_MT`` or ``PASCALContext``.
         split: ``train`` or ``val``.
         pipeline: the transforms.
         seed: of the transforms' random numbers.
@@ -78,9 +79,8 @@ class PascalContext(FileDataset):
         converted: str | Path | None = None,
         normal_axes: str = _AXES,
     ) -> None:
-        super().__init__(
-            tasks, find_root(root, _LEVEL, ("PASCAL_MT", "PASCALContext"), "PASCAL-Context"), pipeline, seed
-        )
+        super().__init__(tasks, root, pipeline, seed)
+        check_level(self.root, _LEVEL, "PASCAL-Context")
         check_tasks("PascalContext", self.tasks, KINDS, {"semseg": len(SEMSEG_CLASSES), "human_parts": 7})
         names = read_split(self.root / "ImageSets" / "Context", split)
         folder = Path(converted).expanduser() if converted is not None else self.root / "mtl_converted"

@@ -23,7 +23,7 @@ RATIOS = (1.25, 1.25**2, 1.25**3)
 class Depth(Task):
     """Depth map in; ``(H, W)`` float32 metres along the optical axis out. Void is 0, infinite or NaN.
 
-    A label file is a ``.npy`` of metres, or a 16-bit grey PNG of ``unit`` metres a level.
+    A label file is a ``.npy`` of metres, or a 16-bit grey PNG of ``level`` metres a step.
 
     Metrics, over all labelled pixels of the set together: ``RMSE`` in metres; ``absRel``, the mean of |p - t| / t;
     ``RMSE_log`` of natural logarithms; ``delta1`` .. ``delta3``, the shares of pixels with max(p / t, t / p) below
@@ -32,7 +32,7 @@ class Depth(Task):
     Args:
         name: the task's key.
         loss_weight: weight of the loss.
-        unit: metres of one level of a PNG.
+        level: metres of one grey level of a PNG.
         farthest: metres; labels beyond it are void. None for none.
         nearest: metres; the least depth that is predicted, which ratios and logarithms need.
     """
@@ -46,20 +46,20 @@ class Depth(Task):
         self,
         name: str = "depth",
         loss_weight: float = 1.0,
-        unit: float = 0.001,
+        level: float = 0.001,
         farthest: float | None = None,
         nearest: float = 0.001,
     ) -> None:
         super().__init__(name, out_channels=1, loss_weight=loss_weight)
-        for key, value in {"unit": unit, "farthest": farthest, "nearest": nearest}.items():
+        for key, value in {"level": level, "farthest": farthest, "nearest": nearest}.items():
             if value is not None and not value > 0:
                 raise ValueError(f"{name}: {key} is a positive number of metres, not {value}")
-        self.unit = unit
+        self.level = level
         self.farthest = farthest
         self.nearest = nearest
 
     def read(self, path: Path) -> np.ndarray:
-        depth = read_array(path) if Path(path).suffix == ".npy" else read_levels16(path) * np.float32(self.unit)
+        depth = read_array(path) if Path(path).suffix == ".npy" else read_levels16(path) * np.float32(self.level)
         return self.tidy(depth, str(path))
 
     def tidy(self, depth: np.ndarray, where: str) -> np.ndarray:
