@@ -101,19 +101,24 @@ class PascalContext(FileDataset):
         if task in CONVERTED and (converted / task).is_dir():
             if axes != _AXES and task == "normals":
                 raise ValueError(f"the normals in {converted} are converted with the axes {_AXES!r}, not {axes!r}")
-            found = list_files(converted / task, (".png",))
-            kept = {name: str(converted.absolute() / task / found[name]) for name in names if name in found}
-            if task != "human_parts" and len(kept) < len(names):
-                lost = next(name for name in names if name not in kept)
-                raise ValueError(f"{converted / task} is not complete ({lost}.png is missing): convert again")
-            return kept, self.tasks[task].read
+            files = {
+                n: str(converted.absolute() / task / f) for n, f in list_files(converted / task, (".png",)).items()
+            }
+            unlabelled = converted / f"{task}_unlabelled.txt"
+            none = set(unlabelled.read_text("utf-8").split()) if unlabelled.is_file() else set()
+            lost = [name for name in names if name not in files and name not in none]
+            if lost:
+                raise ValueError(
+                    f"{converted / task} lacks {len(lost)} images of the split {split!r}, such as {lost[0]}: run "
+                    "data_prep/pascal_context.py --convert to the end, or remove the folder"
+                )
+            return {name: files[name] for name in names if name in files}, self.tasks[task].read
         if task == "semseg":
-            voc = list_files(self.root / "semseg" / "VOC12", (".png",))
-            rest = [name for name in names if name not in voc]
+            found = list_files(self.root / "semseg" / "VOC12", (".png",))
+            rest = [name for name in names if name not in found]
             files = self._files("semseg/pascal-context", (".png",), rest, split) if rest else {}
-            return {name: f"semseg/VOC12/{voc[name]}" if name in voc else files[name] for name in names}, self.tasks[
-                task
-            ].read
+            files |= {name: f"semseg/VOC12/{file}" for name, file in found.items()}
+            return {name: files[name] for name in names}, self.tasks[task].read
         if task == "human_parts":
             return self._files("human_parts", (".mat",), names, split), read_human_parts
         if task == "saliency":
@@ -191,3 +196,12 @@ def slow_label(root: Path, task: str, name: str) -> np.ndarray | None:
         "normals": lambda: _valid_levels(root / "normals_distill" / f"{name}.png", root / _MAPS, _AXES),
     }
     return makers[task]()
+
+
+def original_label(root: Path, task: str, name: str) -> np.ndarray | None:
+    """The target of ``task`` in `CONVERTED` as it is read from the archive; None where there is none."""
+    if task == "human_parts":
+        return read_human_parts(root / "human_parts" / f"{name}.mat")
+    if task == "edge":
+        return read_edges(root / _MAPS / f"{name}.mat")
+    return read_normals(root / "normals_distill" / f"{name}.png", root / _MAPS)

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from mtl.datasets.base import MultiTaskDataset, Transform, check_tasks
+from mtl.datasets.label_formats import label_edges
 from mtl.datasets.render import PART_CLASSES, SCENE_CLASSES, TARGETS, compose, render
 from mtl.registry import DATASETS, choices
+from mtl.structures import TargetKind
 from mtl.tasks.base import Task
 from mtl.transforms.sample import Sample
 
 SPLITS = ("train", "val")
+_KINDS = {**TARGETS, "edge": TargetKind.EDGES}
 _CLASSES = {"semseg": len(SCENE_CLASSES), "human_parts": len(PART_CLASSES)}
 
 
@@ -22,7 +25,8 @@ class Scenes(MultiTaskDataset):
     """People and objects in rooms and streets, rendered when they are loaded (`mtl.datasets.render`).
 
     Serves the tasks named ``semseg`` (9 classes, `SCENE_CLASSES`), ``human_parts`` (7, `PART_CLASSES`; absent where no
-    person is seen), ``saliency`` (all people and the object nearest to the camera), ``normals`` and ``depth``.
+    person is seen), ``saliency`` (all people and the object nearest to the camera), ``normals``, ``depth`` and ``edge``
+    (boundaries of the semseg classes).
 
     Args:
         tasks: any of these.
@@ -46,7 +50,7 @@ class Scenes(MultiTaskDataset):
     ) -> None:
         check_request("Scenes", length, size, split, scene_seed)
         super().__init__(tasks, pipeline, seed)
-        check_tasks("Scenes", self.tasks, TARGETS, _CLASSES)
+        check_tasks("Scenes", self.tasks, _KINDS, _CLASSES)
         self.length = length
         self.size = (int(size[0]), int(size[1]))
         self.split = split
@@ -62,8 +66,10 @@ class Scenes(MultiTaskDataset):
         # the last number keeps the splits apart, and both from the generators of the transforms
         rng = np.random.default_rng((self.scene_seed, index, 0, 1 + SPLITS.index(self.split)))
         image, targets = render(compose(rng), self.size)
+        if "edge" in self.tasks:
+            targets["edge"] = label_edges(targets["semseg"])
         targets = {name: targets[name] for name in self.tasks if name in targets}
-        kinds = {name: TARGETS[name] for name in self.tasks}
+        kinds = {name: _KINDS[name] for name in self.tasks}
         return Sample(f"{self.split}-{index:06d}", sensor_noise(image, rng), targets, kinds)
 
 

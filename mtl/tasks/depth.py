@@ -39,6 +39,7 @@ class Depth(Task):
 
     kind = TargetKind.DEPTH
     metric = "RMSE"
+    unit = "m"
     higher_is_better = False
     suffixes = (".npy", ".png")
 
@@ -65,7 +66,7 @@ class Depth(Task):
     def tidy(self, depth: np.ndarray, where: str) -> np.ndarray:
         """An array of metres as a target: float32, void 0; ``where`` names its file in errors."""
         if depth.ndim == 3 and 1 in (depth.shape[0], depth.shape[2]):
-            depth = depth.reshape(depth.shape[1:] if depth.shape[0] == 1 else depth.shape[:2])
+            depth = depth[..., 0] if depth.shape[2] == 1 else depth[0]
         if depth.ndim != 2 or depth.dtype.kind not in "fiu":
             raise ValueError(f"{where}: depth is (H, W) metres, not {depth.shape} {depth.dtype}")
         depth = np.nan_to_num(depth.astype(np.float32), nan=0, posinf=0, neginf=0)

@@ -41,6 +41,7 @@ class Edge(Task):
 
     kind = TargetKind.EDGES
     metric = "odsF"
+    unit = "%"
     higher_is_better = True
 
     def __init__(
