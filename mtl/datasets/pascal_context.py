@@ -19,10 +19,6 @@ from mtl.structures import TargetKind
 from mtl.tasks.base import Task
 from mtl.tasks.normals import decode_normals
 
-SEMSEG_CLASSES = (
-    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
-)
 KINDS = {
     "semseg": TargetKind.CLASSES,
     "human_parts": TargetKind.CLASSES,
@@ -81,7 +77,7 @@ class PascalContext(FileDataset):
     ) -> None:
         super().__init__(tasks, root, pipeline, seed)
         check_level(self.root, _LEVEL, "PASCAL-Context")
-        check_tasks("PascalContext", self.tasks, KINDS, {"semseg": len(SEMSEG_CLASSES), "human_parts": 7})
+        check_tasks("PascalContext", self.tasks, KINDS, {"semseg": 21, "human_parts": 7})
         names = read_split(self.root / "ImageSets" / "Context", split)
         folder = Path(converted).expanduser() if converted is not None else self.root / "mtl_converted"
         if converted is not None and not folder.is_dir():
