@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ WITHIN = (11.25, 22.5, 30.0)
 
 _BINS_PER_DEGREE = 10
 _NO_DIRECTION = 0.1
+_DECODED = np.arange(256, dtype=np.float32) * np.float32(2 / 255) - 1
 
 
 @TASKS.register_module()
@@ -52,7 +54,7 @@ class SurfaceNormals(Task):
     def check(self, target: np.ndarray, where: str) -> None:
         if target.ndim != 3 or target.shape[2] != 3 or target.dtype != np.float32:
             raise ValueError(f"{where}: normals come as (H, W, 3) float32, not as {target.shape} {target.dtype}")
-        square = np.square(target).sum(-1)
+        square = _square_length(target)
         # `not <=` rather than `>`: it catches NaN too
         if not ((np.abs(square - 1) <= 0.02) | (square == 0)).all():
             raise ValueError(f"{where}: normals are unit vectors, or zeros where there is no label")
@@ -105,10 +107,17 @@ class SurfaceNormals(Task):
 
 def decode_normals(levels: np.ndarray) -> np.ndarray:
     """``(H, W, 3)`` uint8 levels v to unit vectors along 2v / 255 - 1, float32; black and mid-grey are void (zero)."""
-    normals = levels.astype(np.float32) * (2 / 255) - 1
-    length = np.linalg.norm(normals, axis=-1, keepdims=True)
-    void = (levels == 0).all(-1, keepdims=True) | (length < _NO_DIRECTION)
-    return np.where(void, np.float32(0), normals / np.maximum(length, _NO_DIRECTION))
+    normals = cv2.LUT(levels, _DECODED)
+    length = np.sqrt(_square_length(normals))
+    void = (levels[..., 0] | levels[..., 1] | levels[..., 2]) == 0
+    void |= length < _NO_DIRECTION
+    return normals * np.where(void, np.float32(0), 1 / np.maximum(length, _NO_DIRECTION))[..., None]
+
+
+def _square_length(vectors: np.ndarray) -> np.ndarray:
+    """``(H, W, 3)`` to ``(H, W)`` float32; several times faster than a sum over the last axis."""
+    x, y, z = cv2.split(vectors)
+    return x * x + y * y + z * z
 
 
 def angle(a: Tensor, b: Tensor) -> Tensor:
