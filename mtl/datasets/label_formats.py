@@ -10,7 +10,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from mtl.tasks.label_files import read_array, read_image
-from mtl.tasks.thinning import thin
+from mtl.thinning import thin
 
 _AXES = {"x": 0, "y": 1, "z": 2}
 

@@ -14,7 +14,7 @@ from mtl.tasks.base import Reduce, Task, no_reduce
 from mtl.tasks.binary import balanced_cross_entropy, binary_legend, draw_binary, predict_probability
 from mtl.tasks.edge_matching import matches, suppress
 from mtl.tasks.label_files import check_class_ids, read_image
-from mtl.tasks.thinning import thin
+from mtl.thinning import thin
 
 
 @TASKS.register_module()

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from mtl.structures import VOID
+from mtl.thinning import thin
 
 
 def resizing(size: tuple[int, int], to: tuple[int, int]) -> np.ndarray:
@@ -38,8 +39,8 @@ def shrink(image: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
 def move_lines(edges: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """``(H, W)`` uint8 lines (0, 1, void 255) at their places in an image of ``size``, outside it void.
 
-    Pixels that touch stay connected: the segments between them are drawn, one pixel wide. The nearest pixel would
-    break lines where the image shrinks and widen them where it grows.
+    Pixels that touch stay connected: the segments between them are drawn, and the whole is thinned. The nearest pixel
+    would break lines where the image shrinks and widen them where it grows.
     """
     void = cv2.warpAffine(
         (edges == VOID).astype(np.uint8), matrix[:2], size[::-1], flags=cv2.INTER_NEAREST, borderValue=1
@@ -65,7 +66,7 @@ def move_lines(edges: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> 
     for other, free in links:
         pairs = free & (other >= 0)
         cv2.polylines(drawn, points[np.stack([here[pairs], other[pairs]], 1)], False, 1)
-    return np.where(void, np.uint8(VOID), drawn)
+    return np.where(void, np.uint8(VOID), thin(drawn).astype(np.uint8))
 
 
 class Warp(A.Affine):

@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from mtl.evaluation import MultiTaskMetric
 from mtl.structures import MultiTaskSample
 from mtl.tasks.edge_matching import suppress
-from mtl.tasks.thinning import thin
+from mtl.thinning import thin
 
 TASKS = {
     "semseg": dict(type="SemanticSegmentation", classes=4),

@@ -10,7 +10,7 @@ from mtl.datasets.label_formats import label_edges
 from mtl.datasets.render import compose, render
 from mtl.tasks import Edge
 from mtl.tasks.edge_matching import matches, suppress
-from mtl.tasks.thinning import thin
+from mtl.thinning import thin
 
 
 def exact_matches(predicted, labelled, radius):

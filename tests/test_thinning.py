@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from skimage.morphology import thin as reference
 
-from mtl.tasks.thinning import thin
+from mtl.thinning import thin
 
 
 @pytest.mark.parametrize("seed", range(12))
