@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 from tiny import run_tool, write_config
 
+from mtl.datasets import FolderDataset, Scenes
+
 LOADERS = """
 tasks = dict(semseg=dict(type="SemanticSegmentation", classes=4))
 train_dataloader.update(dataset=dict(type="FolderDataset"))
@@ -57,3 +59,26 @@ def test_every_broken_file_is_listed(data, capsys):
 def test_rendered_data_are_refused(tmp_path, capsys):
     assert run_tool("folder.py", write_config(tmp_path), folder="data_prep") == 2
     assert "train_dataloader has a Scenes; this checks data sets of files" in capsys.readouterr().err
+
+
+def test_scenes_are_written_as_a_folder_data_set(tmp_path, capsys):
+    root = tmp_path / "scenes"
+    assert run_tool("scenes.py", root, "--train", 3, "--val", 2, "--size", 48, 64, folder="data_prep") == 0
+    tasks = {
+        "semseg": dict(type="SemanticSegmentation", classes=9),
+        "human_parts": dict(type="HumanParts"),
+        "saliency": dict(type="Saliency"),
+        "normals": dict(type="SurfaceNormals"),
+        "depth": dict(type="Depth"),
+        "edge": dict(type="Edge"),
+    }
+    for split, length in (("train", 3), ("val", 2)):
+        written, rendered = FolderDataset(tasks, root, split), Scenes(tasks, length, (48, 64), split=split)
+        for i in range(length):
+            found, expected = written.load(i).targets, rendered.load(i).targets
+            assert set(found) == set(expected)
+            for task, target in expected.items():
+                # 8 bits a channel keep a unit vector to half a degree
+                np.testing.assert_allclose(found[task], target, atol=0.01 if task == "normals" else 0)
+    assert run_tool("scenes.py", root, folder="data_prep") == 2
+    assert "name a new folder" in capsys.readouterr().err
