@@ -325,7 +325,7 @@ def test_built_from_a_config_with_the_real_tasks() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Scenes({"edge": FakeTask("edge", TargetKind.CLASSES)}, 4), "task 'edge'.*semseg"),
+        (lambda: Scenes({"flow": FakeTask("flow", TargetKind.CLASSES)}, 4), "task 'flow'.*semseg"),
         (lambda: scenes(split="test"), "split 'test'.*train, val"),
         (lambda: scenes(length=0), "positive length"),
         (lambda: scenes(size=(32, 0)), "positive length and size"),
