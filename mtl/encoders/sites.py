@@ -46,10 +46,14 @@ _LAYER_PARTS = {
     "attn.q": "attn.q",
     "attn.kv": "attn.kv",
     "attn.proj": "attn.proj",
+    "attn.sr": "attn.sr",
+    "attn.norm": "norm",
     "attn.relative_position_bias_table": "relative_position_bias",
     "mlp": "mlp",
     "mlp.fc1": "mlp.fc1",
     "mlp.fc2": "mlp.fc2",
+    "conv_dw": "conv_dw",
+    "norm": "norm",
 }
 
 
@@ -69,11 +73,22 @@ class Family:
     normed: bool
 
 
+_VIT = Family(
+    layer=r"blocks\.(?P<layer>\d+)",
+    parts={
+        r"patch_embed": "patch_embed",
+        r"patch_embed\.proj": "patch_embed.proj",
+        r"patch_embed\.norm": "norm",
+    },
+    normed=True,
+)
+
 FAMILIES = {
     "SwinTransformer": Family(
         layer=r"layers\.(?P<stage>\d+)\.blocks\.(?P<layer>\d+)",
         parts={
             r"patch_embed": "patch_embed",
+            r"patch_embed\.proj": "patch_embed.proj",
             r"patch_embed\.norm": "norm",
             r"layers\.(?P<stage>\d+)\.downsample": "downsample",
             r"layers\.(?P<stage>\d+)\.downsample\.norm": "norm",
@@ -85,6 +100,7 @@ FAMILIES = {
         layer=r"block(?P<stage1>\d+)\.(?P<layer>\d+)",
         parts={
             r"patch_embed1": "patch_embed",
+            r"patch_embed1\.proj": "patch_embed.proj",
             r"patch_embed1\.norm": "norm",
             r"patch_embed(?P<stage1>[2-4])": "downsample",
             r"patch_embed(?P<stage1>[2-4])\.norm": "norm",
@@ -96,6 +112,7 @@ FAMILIES = {
         layer=r"stages\.(?P<stage>\d+)\.blocks\.(?P<layer>\d+)",
         parts={
             r"patch_embed": "patch_embed",
+            r"patch_embed\.proj": "patch_embed.proj",
             r"patch_embed\.norm": "norm",
             r"stages\.(?P<stage>\d+)\.norm": "norm",
             r"stages\.(?P<stage>\d+)\.downsample": "downsample",
@@ -104,11 +121,20 @@ FAMILIES = {
         },
         normed=False,
     ),
-    "VisionTransformer": Family(
-        layer=r"blocks\.(?P<layer>\d+)",
-        parts={r"patch_embed": "patch_embed", r"patch_embed\.norm": "norm"},
+    "ConvNeXt": Family(
+        layer=r"stages\.(?P<stage>\d+)\.blocks\.(?P<layer>\d+)",
+        parts={
+            r"stem": "patch_embed",
+            r"stem\.0": "patch_embed.proj",
+            r"stem\.1": "norm",
+            r"stages\.(?P<stage>\d+)\.downsample": "downsample",
+            r"stages\.(?P<stage>\d+)\.downsample\.0": "norm",
+            r"stages\.(?P<stage>\d+)\.downsample\.1": "downsample.reduction",
+        },
         normed=True,
     ),
+    "VisionTransformer": _VIT,
+    "VisionTransformerDistilled": _VIT,
 }
 
 
@@ -121,28 +147,46 @@ def family_of(model: nn.Module) -> Family:
 
 
 def find_sites(model: nn.Module) -> list[Site]:
-    """All sites of a timm model, in the order of its modules."""
+    """All sites of a timm model, in the order of its modules; what adapters wrap is found inside of them."""
     family = family_of(model)
-    modules = dict(model.named_modules())
-    tables = {
-        n: n.rpartition(".")[0] for n, _ in model.named_parameters() if n.endswith("relative_position_bias_table")
-    }
-    paths: list[str] = []
-    for path in modules:
-        paths.append(path)
-        paths += [table for table, owner in tables.items() if owner == path]
     sites: list[Site] = []
     layers: dict[tuple[int, str], int] = {}
-    for path in paths:
-        match, kind = _match(path, family)
-        if match is None or kind is None or isinstance(modules.get(path), nn.Identity):
+    seen: set[str] = set()
+    for path, module in model.named_modules():
+        if getattr(module, "is_adapter", False):
             continue
-        groups = match.groupdict()
-        stage = int(groups.get("stage") or int(groups.get("stage1") or 1) - 1)
-        layer = layers.setdefault((stage, groups["layer"]), len(layers)) if "layer" in groups else None
-        module = modules[tables.get(path, path)]
-        sites.append(Site(path, kind, _entering_channels(module), stage, layer, module))
+        name, inner = _without_wrappers(model, path), _inside(module)
+        tables = [p for p, _ in inner.named_parameters(recurse=False) if p == "relative_position_bias_table"]
+        for part in ("", *tables):
+            called = ".".join(filter(None, (name, part)))
+            match, kind = _match(called, family)
+            if match is None or kind is None or called in seen or isinstance(inner, nn.Identity):
+                continue
+            seen.add(called)  # the outermost wrapper comes first and stands for what it wraps
+            groups = match.groupdict()
+            stage = int(groups.get("stage") or int(groups.get("stage1") or 1) - 1)
+            layer = layers.setdefault((stage, groups["layer"]), len(layers)) if "layer" in groups else None
+            where = ".".join(filter(None, (path, part)))
+            sites.append(Site(where, kind, _entering_channels(inner), stage, layer, inner))
     return sites
+
+
+def _inside(module: nn.Module) -> nn.Module:
+    """The encoder's own module inside of adapters' wrappers."""
+    while getattr(module, "is_wrapper", False):
+        module = module.base  # type: ignore[assignment]
+    return module
+
+
+def _without_wrappers(model: nn.Module, path: str) -> str:
+    """The path that a module has in the model without adapters."""
+    name: list[str] = []
+    module = model
+    for part in path.split(".") if path else ():
+        if not getattr(module, "is_wrapper", False):
+            name.append(part)
+        module = module.get_submodule(part)
+    return ".".join(name)
 
 
 def select(sites: Iterable[Site], patterns: str | Sequence[str]) -> list[Site]:

@@ -68,6 +68,9 @@ class TimmEncoder(nn.Module):
         self.divisor = patch if self.plain else STRIDES[-1]
         self._check_size(size)
         self.model.prune_intermediate_layers(self.taps, prune_norm=True, prune_head=True)
+        for head in ("head", "head_dist"):  # ConvNeXt's keeps a norm, the distilled DeiT has a second one
+            if any(True for _ in getattr(self.model, head, nn.Identity()).parameters()):
+                setattr(self.model, head, nn.Identity())
         config = self.model.pretrained_cfg
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
         if isinstance(weights, str):
@@ -127,7 +130,7 @@ def _create(name: str, size: tuple[int, int], pretrained: bool, options: dict[st
 
 def _size_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:
     """What makes a model of each family take images of ``size`` and of other sizes at run time."""
-    if name.startswith("pvt_v2"):
+    if name.startswith(("pvt_v2", "convnext")):
         return {}
     if name.startswith("pvt_"):
         return {"class_token": False}

@@ -7,7 +7,10 @@ may also run as one task-major batch ``(A*B, ...)``, A of the T tasks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -39,6 +42,18 @@ class TaskContext:
         self.tasks = tuple(tasks)
         self.index = torch.tensor(self.tasks, dtype=torch.long, device=device)
 
+    def split(self, x: Tensor) -> Tensor:
+        """A task-major batch ``(A*B, ...)`` to ``(A, B, ...)``."""
+        return x.unflatten(0, (self.index.shape[0], -1))
+
+    @contextmanager
+    def only(self, position: int) -> Iterator[None]:
+        """The active task at ``position`` alone for the adapters, for what cannot run for several tasks at once."""
+        index = self.index
+        self.index = index[position : position + 1]
+        yield
+        self.index = index
+
     def pick(self, stacked: Tensor) -> Tensor:
         """``(T, ...)`` to ``(A, ...)``, the active tasks' slices."""
         return stacked[self.index]
@@ -48,9 +63,13 @@ class Adapter(nn.Module):
     """What stands beside a base module; `pre` and `post` are the identity unless overridden.
 
     An adapter that changes how the base module computes (a table of its own for one task) overrides `forward`.
+
+    Class attributes:
+        per_task: names of its parameters whose first axis is the tasks'.
     """
 
     is_adapter = True
+    per_task: tuple[str, ...] = ()
 
     def __init__(self, context: TaskContext) -> None:
         super().__init__()
@@ -68,9 +87,15 @@ class Adapter(nn.Module):
         """The base module adapted; what follows the tokens (a mask, a feature size) is its own business."""
         return self.post(x, base(self.pre(x), *args, **kwargs))
 
+    def merged(self, base: nn.Module, task: int) -> nn.Module:
+        """``base``, a copy that may be changed, with the parameters of ``task`` folded in; for mergeable methods."""
+        raise NotImplementedError
+
 
 class Adapted(nn.Module):
     """A base module of the encoder with its adapter."""
+
+    is_wrapper = True
 
     def __init__(self, base: nn.Module, adapter: Adapter) -> None:
         super().__init__()
@@ -88,11 +113,13 @@ class Method(nn.Module):
         shares_encoder: nothing task-specific is attached, one encoder pass serves all tasks.
         exact_start: the encoder's output is unchanged right after attaching.
         mergeable: `merge` returns a plain encoder that computes the same.
+        per_task: names, with shell wildcards, of the method's own parameters whose first axis is the tasks'.
     """
 
-    shares_encoder: ClassVar[bool] = False
-    exact_start: ClassVar[bool] = True
-    mergeable: ClassVar[bool] = False
+    shares_encoder: bool = False
+    exact_start: bool = True
+    mergeable: bool = False
+    per_task: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,13 +147,27 @@ class Method(nn.Module):
 
     def merge(self, encoder: TimmEncoder, task: int) -> nn.Module:
         """A plain timm model with the parameters of ``task`` folded in; `ValueError` where that is not exact."""
-        raise ValueError(f"{type(self).__name__} cannot be merged into plain weights: {self.why_not_mergeable}")
+        if not self.mergeable:
+            raise ValueError(f"{type(self).__name__} cannot be merged into plain weights: {self.why_not_mergeable}")
+        return _merged(copy.deepcopy(encoder.model), task)
 
-    why_not_mergeable: ClassVar[str] = "its adapters are not linear"
+    why_not_mergeable: str = "its adapters are not linear"
 
     def hooks(self) -> list[dict]:
         """Configs of MMEngine hooks that the method needs while training (a schedule of its own)."""
         return []
+
+    def stacked(self) -> set[str]:
+        """Names of the method's own parameters whose first axis is the tasks'."""
+        return {name for name, _ in self.named_parameters() if any(fnmatchcase(name, p) for p in self.per_task)}
+
+    def task_parameters(self, encoder: TimmEncoder) -> set[str]:
+        """Names of the parameters whose first axis is the tasks', as in a model of ``encoder`` and ``method``."""
+        names = {f"method.{name}" for name in self.stacked()}
+        for path, module in encoder.named_modules():
+            if isinstance(module, Adapter):
+                names |= {f"encoder.{path}.{name}" for name in module.per_task}
+        return names
 
     def replace(self, encoder: TimmEncoder, path: str, adapter: Adapter) -> None:
         """Put `Adapted` in the place of the module at ``path`` and remember it for the log's table."""
@@ -134,3 +175,10 @@ class Method(nn.Module):
         owner = encoder.model.get_submodule(parent)
         setattr(owner, name, Adapted(getattr(owner, name), adapter))
         self.attached.append((path, type(adapter).__name__))
+
+
+def _merged(module: nn.Module, task: int) -> nn.Module:
+    """The module, which is changed, without wrappers; inner ones first, as an outer one folds into what they leave."""
+    for name, child in list(module.named_children()):
+        setattr(module, name, _merged(child, task))
+    return module.adapter.merged(module.base, task) if isinstance(module, Adapted) else module

@@ -1,16 +1,16 @@
-"""The bottleneck adapter whose weights a hypernetwork generates, and these hypernetworks.
+"""The bottleneck adapter whose weights its method makes each step, and the hypernetworks that make some.
 
-Shared by Hyperformer, Polyhistor and Polyhistor-Lite. The generated tensors of one adapter carry the tasks' axis T:
+Shared by every method with bottlenecks. The tensors of one adapter carry the tasks' axis T (1 where tasks share it):
 
     down.weight (T, n, d)   down.bias (T, n)   up.weight (T, d, n)   up.bias (T, d)
     norm.weight (T, d)      norm.bias (T, d)
 
-Biases and the norm may be absent (the equations' literal form has neither).
+Biases and the norm may be absent (the literal form of the hypernetworks' equations has neither).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -43,28 +43,41 @@ class GeneratedBottleneck(Adapter):
         key: prefix of its tensors in the context's generated weights.
         placement: "parallel", ``y + f(x)``, or "sequential", ``y + f(y)``, x and y the base module's input and output.
         norm_last: LayerNorm after the up projection (Hyperformer) instead of before the down projection.
+        activation: between the projections.
+        scale: factor of the result.
     """
 
-    def __init__(self, context: TaskContext, key: str, placement: str = "parallel", norm_last: bool = False) -> None:
+    def __init__(
+        self,
+        context: TaskContext,
+        key: str,
+        placement: str = "parallel",
+        norm_last: bool = False,
+        activation: Callable[[Tensor], Tensor] = F.gelu,
+        scale: float = 1.0,
+    ) -> None:
         super().__init__(context)
         if placement not in PLACEMENTS:
             raise ValueError(f"unknown placement {placement!r}; {choices(PLACEMENTS, placement)}")
         self.key = key
         self.placement = placement
         self.norm_last = norm_last
+        self.activation = activation
+        self.scale = scale
 
     def extra_repr(self) -> str:
         return f"{self.placement}, weights generated"
 
     def post(self, x: Tensor, y: Tensor) -> Tensor:
-        return y + self.bottleneck(x if self.placement == "parallel" else y)
+        change = self.bottleneck(x if self.placement == "parallel" else y)
+        return y + (change if self.scale == 1 else self.scale * change)
 
     def bottleneck(self, x: Tensor) -> Tensor:
-        """``(A*B, ..., d)`` to the same shape: norm, down, GELU, up, with each active task's weights."""
+        """``(A*B, ..., d)`` to the same shape: norm, down, activation, up, with each active task's weights."""
         h = x.reshape(self.context.index.shape[0], -1, x.shape[-1])
         if not self.norm_last:
             h = self._norm(h)
-        h = self._linear(F.gelu(self._linear(h, "down")), "up")
+        h = self._linear(self.activation(self._linear(h, "down")), "up")
         if self.norm_last:
             h = self._norm(h)
         return h.reshape(x.shape)

@@ -73,6 +73,7 @@ class Hyperformer(Method):
         literal: equation 2 to the letter.
     """
 
+    per_task = ("tasks",)
     why_not_mergeable = "a bottleneck with a GELU is no linear map"
 
     def __init__(

@@ -108,6 +108,7 @@ class Polyhistor(Method):
         literal: equation 3 to the letter.
     """
 
+    per_task = ("tasks",)
     why_not_mergeable = "a bottleneck with a GELU is no linear map"
 
     def __init__(

@@ -88,6 +88,7 @@ class PolyhistorLite(Method):
         literal: equations 5 and 6 to the letter.
     """
 
+    per_task = ("tasks", "kernels.both.*")
     why_not_mergeable = "a bottleneck with a GELU is no linear map"
 
     def __init__(

@@ -126,8 +126,18 @@ def test_shipped_weights_are_small_and_load():
 KINDS = {
     # per layer of a block: two norms; further norms by family
     "swin": {"block": 7, "norm": 14 + 4, "attn.qkv": 7, "relative_position_bias": 7, "downsample.reduction": 3},
-    "pvt": {"block": 5, "norm": 10 + 4, "attn.q": 5, "attn.kv": 5, "downsample": 3},
+    # those of the reduced keys and values too, in four of its layers
+    "pvt": {"block": 5, "norm": 10 + 4 + 4, "attn.sr": 4, "attn.q": 5, "attn.kv": 5, "downsample": 3},
     "pvt_v2": {"block": 5, "attn.q": 5, "attn.kv": 5, "mlp.fc1": 5, "downsample": 3},
+    "convnext": {
+        "block": 6,
+        "conv_dw": 6,
+        "norm": 6 + 4,
+        "mlp.fc1": 6,
+        "downsample.reduction": 3,
+        "patch_embed.proj": 1,
+    },
+    "deit": {"block": 4, "norm": 8, "attn.qkv": 4, "patch_embed.proj": 1},
     "vit": {"block": 4, "norm": 8, "attn": 4, "attn.qkv": 4, "mlp.fc2": 4, "patch_embed": 1},
 }
 

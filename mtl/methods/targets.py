@@ -1,0 +1,62 @@
+"""The linear maps of a transformer layer by the names that LoRA's users give them, fused or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from mtl.encoders.sites import Site
+from mtl.registry import choices
+
+PARTS = {
+    "attn.qkv": ("q", "k", "v"),
+    "attn.q": ("q",),
+    "attn.kv": ("k", "v"),
+    "attn.proj": ("proj",),
+    "mlp.fc1": ("fc1",),
+    "mlp.fc2": ("fc2",),
+}
+"""Kind of a site to the maps that its outputs hold side by side."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A linear layer and which of its parts are adapted.
+
+    Attributes:
+        site: of the layer.
+        inputs: width of its input.
+        outputs: width of one part.
+        parts: how many it has.
+        chosen: indices of the adapted ones.
+    """
+
+    site: Site
+    inputs: int
+    outputs: int
+    parts: int
+    chosen: tuple[int, ...]
+
+
+def find_targets(sites: Sequence[Site], names: Sequence[str]) -> list[Target]:
+    """The layers that hold the named maps; `ValueError` where the encoder has none of a name."""
+    found: list[Target] = []
+    there = {name for site in sites for name in PARTS.get(site.kind, ()) if isinstance(site.module, nn.Linear)}
+    for name in names:
+        if name not in there:
+            raise ValueError(f"this encoder has no linear map {name!r} to adapt; {choices(there, name)}")
+    for site in sites:
+        parts = PARTS.get(site.kind, ())
+        chosen = tuple(i for i, part in enumerate(parts) if part in names)
+        if chosen and isinstance(site.module, nn.Linear):
+            outputs = site.module.out_features // len(parts)
+            found.append(Target(site, site.module.in_features, outputs, len(parts), chosen))
+    return found
+
+
+def check_rank(rank: int, targets: Sequence[Target]) -> None:
+    smallest = min(min(target.inputs, target.outputs) for target in targets)
+    if not 1 <= rank <= smallest:
+        raise ValueError(f"rank must lie between 1 and {smallest}, the smallest adapted layer's width, not {rank}")
