@@ -13,6 +13,8 @@ from mtl.tasks.label_files import read_array, read_image
 from mtl.thinning import thin
 
 _AXES = {"x": 0, "y": 1, "z": 2}
+_NEARLY_BLACK = 50
+"""No unit vector has all three levels below it: each of its components would be under -0.6."""
 
 
 def read_mat(path: Path, key: str) -> Any:
@@ -44,7 +46,8 @@ def read_normal_levels(path: Path, axes: str) -> np.ndarray:
     """An image of normals ``(H, W, 3)`` uint8 with its axes turned to x right, y up, z to the viewer; void is black."""
     order, negated = parse_axes(axes, str(path))
     levels = read_image(path, channels=3)
-    void = (levels == 0).all(-1)
+    # a JPEG keeps black near a label only roughly
+    void = levels.max(-1) < (_NEARLY_BLACK if path.suffix in (".jpg", ".jpeg") else 1)
     turned = levels[..., order]
     # 2 (255 - v) / 255 - 1 = -(2 v / 255 - 1)
     turned[..., negated] = 255 - turned[..., negated]

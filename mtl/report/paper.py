@@ -41,16 +41,17 @@ def load_paper(name: str) -> Paper | None:
     stem, _, number = name.partition("/")
     paper = _papers()[stem]
     table = paper["tables"][number]
-    rows = [dict(zip(paper["columns"], row, strict=True)) for row in table["rows"]]
+    rows = {row[0]: dict(zip(paper["columns"], row, strict=True)) for row in table["rows"]}
     corrected = []
     for misprint in paper["misprints"]:
-        if misprint["table"] == number and misprint["column"] in ("encoder_params_m", "delta_m"):
-            next(row for row in rows if row["method"] == misprint["method"])[misprint["column"]] = misprint["corrected"]
-            corrected.append(f"{misprint['method']} {misprint['printed']} to {misprint['corrected']}")
+        if misprint["table"] == number and misprint["column"] in ("method", "encoder_params_m", "delta_m"):
+            rows[misprint["method"]][misprint["column"]] = misprint["corrected"]
+            of = "" if misprint["column"] == "method" else f"{misprint['method']} "
+            corrected.append(f"{of}{misprint['printed']} to {misprint['corrected']}")
     note = f"{paper['source']}, table {number} ({table['setting']}), measured on {paper['data']}"
     if corrected:
         note += f"; misprints corrected: {', '.join(corrected)}"
-    points = [(row["method"], float(row["encoder_params_m"]), float(row["delta_m"])) for row in rows]
+    points = [(row["method"], float(row["encoder_params_m"]), float(row["delta_m"])) for row in rows.values()]
     return Paper(paper["data"], table["setting"], paper["source"].partition(":")[0], points, note)
 
 

@@ -58,6 +58,25 @@ def test_stored_values_mean_what_the_archive_says(tmp_path):
     np.testing.assert_array_equal(found["semseg"], np.where(ids == 0, 255, ids - 1))
 
 
+@pytest.mark.parametrize(("quality", "subsampling"), [(95, 0), (75, 2)])
+def test_black_normals_stay_void_in_a_jpeg(quality, subsampling, tmp_path):
+    """A sphere's normals in a black frame; the frame's levels are no longer 0 once they are compressed."""
+    root = nyud(tmp_path / "NYUD_MT", "A")
+    height, width = Image.open(root / "images" / f"{TRAIN[0]}.jpg").size[::-1]
+    y, x = np.mgrid[:height, :width]
+    x, y = (x - width / 2) / width, (y - height / 2) / height
+    levels = np.round(127.5 * (np.stack([x, y, np.sqrt(1 - x * x - y * y)], -1) + 1)).astype(np.uint8)
+    frame = np.ones((height, width), bool)
+    frame[5:-5, 5:-5] = False
+    levels[frame] = 0
+    path = root / "normals" / f"{TRAIN[0]}.jpg"
+    Image.fromarray(levels).save(path, quality=quality, subsampling=subsampling)
+    assert np.array(Image.open(path))[frame].any(), "the frame is not all black"
+    labelled = (NYUD({"normals": TASKS["normals"]}, root).load(0).targets["normals"] != 0).any(-1)
+    assert labelled[~frame].all()
+    assert labelled[frame].mean() < 0.02, "colours of half the resolution bleed at the frame's edge"
+
+
 def test_a_task_needs_only_its_own_files(form, tmp_path):
     root = Path(shutil.copytree(form, tmp_path / "NYUD_MT"))
     for folder in ("segmentation", "normals", "edge"):

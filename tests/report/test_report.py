@@ -206,6 +206,12 @@ def test_misprints_of_the_paper_are_corrected():
     points = {label: (millions, delta) for label, millions, delta in load_paper("polyhistor/3").points}
     assert points["Bitfit"][0] == 0.8, "table 3 prints 0.2, one task's"
     assert "misprints corrected" in load_paper("polyhistor/3").note
+    # the printed 5.21 M and 0.29 M are the counts of Polyhistor and of λ = 2 (test_counts.py)
+    points = {label: (millions, delta) for label, millions, delta in load_paper("polyhistor/7").points}
+    assert points["Polyhistor"] == (5.21, 0.13)
+    assert points["Polyhistor-Lite (λ = 2)"] == (0.29, -0.73)
+    assert not {"Polyhistor-Lite (λ = 1)", "Polyhistor-Lite (λ = 32)"} & set(points)
+    assert "Polyhistor-Lite (λ = 1) to Polyhistor, " in load_paper("polyhistor/7").note
     assert load_paper("none") is None
 
 
