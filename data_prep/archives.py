@@ -24,6 +24,7 @@ import zlib
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -422,11 +423,10 @@ def check(data: DataSet, root: Path, deep: bool = False) -> Iterator[str]:
         if len(set(names)) < len(names):
             yield f"{split}: {_first_twice(names)!r} is listed twice"
         yield from _check_files(data, root, split, names, deep)
-    first, *others = splits
-    for other in others:
-        both = sorted(set(splits[first]) & set(splits[other]))
+    for first, second in combinations(splits, 2):
+        both = sorted(set(splits[first]) & set(splits[second]))
         if both:
-            yield f"{len(both)} images are in {first} and in {other}, such as {both[0]!r}"
+            yield f"{len(both)} images are in {first} and in {second}, such as {both[0]!r}"
 
 
 def _first_twice(names: Sequence[str]) -> str:

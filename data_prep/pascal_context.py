@@ -48,6 +48,13 @@ DATA = DataSet(
 
 READ = {"human_parts": HumanParts().read, "edge": Edge().read, "normals": SurfaceNormals().read}
 
+SOURCES = {
+    "human_parts": ("human_parts",),
+    "edge": ("pascal-context/trainval",),
+    "normals": ("normals_distill", "pascal-context/trainval"),
+}
+"""The folders that the converted labels come from."""
+
 
 @friendly
 def main() -> int:
@@ -66,14 +73,24 @@ def main() -> int:
     for problem in convert(root, folder, args.workers):
         print(problem, file=sys.stderr)
         problems += 1
-    print(f"{problems} labels could not be converted" if problems else f"every label is converted in {folder}")
+    print(
+        f"{problems} labels could not be converted"
+        if problems
+        else f"every label that is there is converted in {folder}"
+    )
     return 1 if problems else 0
 
 
 def convert(root: Path, folder: Path, workers: int | None = None) -> Iterator[str]:
     """Write what is not in ``folder`` yet; yields what went wrong, a line a file."""
     listed = [name for split in DATA.splits for name in names(root, split)]
+    if not listed:
+        raise ValueError(f"no image is listed in {root / 'ImageSets' / 'Context'}: nothing can be converted")
     for task in CONVERTED:
+        absent = [source for source in SOURCES[task] if not (root / source).is_dir()]
+        if absent:
+            print(f"{task}: left out, there is no folder {root / absent[0]}", flush=True)
+            continue
         unlabelled = folder / f"{task}_unlabelled.txt"
         known = set(unlabelled.read_text("utf-8").split()) if unlabelled.is_file() else set()
         todo = [n for n in listed if n not in known and not (folder / task / f"{n}.png").is_file()]

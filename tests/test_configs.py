@@ -13,7 +13,12 @@ from mtl.engine.plugins import register_all
 from mtl.registry import DECODERS, ENCODERS, METHODS, TASKS, check_part
 
 ROOT = Path(__file__).resolve().parents[1] / "configs"
-LEAVES = sorted(path for path in ROOT.rglob("*.py") if "_base_" not in path.parts)
+LEAVES = sorted(
+    path
+    for path in ROOT.rglob("*.py")
+    # one that imports a plug-in is a user's, and the plug-in may not be here
+    if "_base_" not in path.parts and "custom_imports" not in path.read_text("utf-8")
+)
 
 
 def test_another_method_starts_from_its_own_defaults(tmp_path):

@@ -420,3 +420,9 @@ def test_each_script_counts_what_is_there(tmp_path, capsys, name, files, shown):
     output = capsys.readouterr()
     assert shown in output.out
     assert "images instead of" in output.err
+
+
+def test_a_check_without_any_list(tmp_path, capsys):
+    (tmp_path / "val2017").mkdir()
+    assert run_tool("coco.py", tmp_path, "--check", folder="data_prep") == 1
+    assert capsys.readouterr().err.count("instances_") == 2

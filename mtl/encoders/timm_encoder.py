@@ -126,6 +126,13 @@ def _create(name: str, size: tuple[int, int], pretrained: bool, options: dict[st
     except TypeError as error:
         family_of(timm.create_model(name))  # a family without sites is the likelier mistake
         raise ValueError(f"encoder {name}: {error}") from error
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        raise ValueError(
+            f"the weights of {name} cannot be had from timm's hub ({str(error).splitlines()[0]}): name a local file "
+            "(encoder.weights=FILE) or start at random (encoder.weights=None)"
+        ) from error
 
 
 def _size_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:

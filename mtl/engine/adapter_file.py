@@ -99,7 +99,10 @@ def check_build(saved: Mapping[str, Any] | None, own: Mapping[str, Any] | None, 
     theirs, ours = (_with_defaults(build["method"]) for build in (saved, own))
     for key in ["type", *ours, *theirs]:  # other options mean nothing where the method is another
         if theirs.get(key) != ours.get(key):
-            raise ValueError(f"{where} is of a method with {key}={theirs.get(key)!r}; the config has {ours.get(key)!r}")
+            raise ValueError(
+                f"{where} is of a method with {key}={theirs.get(key)!r}; the config has {ours.get(key)!r} "
+                f"(--cfg-options method.{key}={theirs.get(key)} changes it)"
+            )
 
 
 def _with_defaults(method: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,8 +81,8 @@ def _check_parts(config: Any, path: Path) -> None:
         if not isinstance(part, Mapping) or not _known(part.get("type"), registry):
             kind = part.get("type") if isinstance(part, Mapping) else part
             raise ValueError(
-                f"{str(path)!r} needs the {registry.name} {kind!r}, which no package or custom import registers; "
-                f"{choices(registry.module_dict, str(kind))}"
+                f"{str(path)!r} needs the {registry.name} {kind!r}, which no package or custom import registers "
+                f"(--custom-imports MODULE names a module of your own); {choices(registry.module_dict, str(kind))}"
             )
         for kind in _types(list(part.values())):
             if not any(_known(kind, other) for other in (ENCODERS, METHODS, DECODERS, TASKS, MODELS)):

@@ -79,7 +79,9 @@ def table(result: Mapping[str, Any], most: int = 6) -> str:
     width = max(len(name) for name in result["metrics"])
     for name, metrics in result["metrics"].items():
         shown = [(key, value) for key, value in metrics.items() if "/" not in key][:most]
-        lines.append(f"  {name:<{width}}  " + "  ".join(f"{key} {value:.2f}" for key, value in shown))
+        lines.append(
+            f"  {name:<{width}}  " + "  ".join(f"{key} {value:.{3 if abs(value) < 1 else 2}f}" for key, value in shown)
+        )
     counts = result["parameters"]
     delta = result.get("delta_m")
     lines += [

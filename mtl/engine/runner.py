@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from pprint import pformat
 from typing import Any
 
 from mmengine.config import Config
@@ -60,7 +61,10 @@ class MultiTaskRunner(Runner):
         """Write ``config.py`` to the work dir, never over another file's text: it may be the config itself."""
         path = Path(self.work_dir) / "config.py"
         if not path.exists():
-            Config(self.cfg["source"]).dump(str(path))
+            # MMEngine's own dump sorts the keys, and the order of tasks is part of a model
+            plain = Config(self.cfg["source"]).to_dict()
+            lines = [f"{key} = {pformat(value, width=110, sort_dicts=False)}\n" for key, value in plain.items()]
+            path.write_text("".join(lines), "utf-8")
 
 
 def _for_the_console(record: logging.LogRecord) -> bool:

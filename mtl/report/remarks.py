@@ -23,13 +23,17 @@ def relative_to(run: Run) -> str:
     return f"{source} ({values})" if source else values
 
 
-def notes_on(runs: Sequence[Run]) -> list[str]:
-    """What a reader needs to know of a table's numbers."""
+def notes_on(runs: Sequence[Run], filled: Sequence[Run]) -> list[str]:
+    """What a reader needs to know of a table's numbers; the Δm of the ``filled`` ones were worked out for it."""
     notes = [f"Δm is relative to {text}." for text in dict.fromkeys(map(relative_to, runs)) if text]
+    if filled:
+        names = ", ".join(dict.fromkeys(run.result["method"] for run in filled))
+        notes.append(f"The Δm of {names} was not in the results; it is worked out here, relative to the same scores.")
     if any(delta(run) is None for run in runs):
         notes.append(
             f"Δm is {MISSING} where a run had no single-task scores: name them in the config (single_task = a mapping, "
-            "a shipped reference, or the JSON of your own single-task run) and run tools/test.py on the checkpoint."
+            "a shipped reference, or the JSON of your own single-task run), run tools/test.py on the checkpoint and "
+            "name the test.json that it writes."
         )
     if any(not run.result.get("cost") for run in runs):
         notes.append(f"Time and memory are {MISSING} where the result was written before they were recorded.")

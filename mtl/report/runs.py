@@ -5,10 +5,11 @@ from __future__ import annotations
 import glob
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mtl.evaluation.delta_m import delta_m
 from mtl.report.settings import read_settings
 
 NAMES = ("result.json", "test.json")
@@ -103,7 +104,12 @@ def _in_folder(folder: Path, found: Found) -> list[Path]:
         found.broken.append((str(run), "a run without a result: tools/train.py --resume finishes it"))
     if not holders and not started:
         found.broken.append((str(folder), f"no {' or '.join(NAMES)} in it or below"))
-    return [next(run / name for name in NAMES if (run / name).is_file()) for run in sorted(holders)]
+    results = []
+    for run in sorted(holders):
+        first, *others = [run / name for name in NAMES if (run / name).is_file()]
+        results.append(first)
+        found.notes += [f"{other} is not shown beside {first.name}: name it to show it" for other in others]
+    return results
 
 
 def read_run(path: Path) -> Run:
@@ -171,6 +177,25 @@ def _number_or_none(value: Any) -> bool:
 def delta(run: Run) -> float | None:
     """Δm in %, as the result has it."""
     return run.result.get("delta_m")
+
+
+def with_delta(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """The runs, and those of them whose Δm is worked out here.
+
+    A run that was scored without single-task scores gets the Δm of those that all others of its table are relative to,
+    the single-task run itself above all.
+    """
+    known = [run.result["single_task"] for run in runs if delta(run) is not None and run.result.get("single_task")]
+    scores = known[0].get("scores") if known and all(other == known[0] for other in known) else None
+    filled: list[Run] = []
+    for run in runs:
+        main, higher = run.result["main"], run.result["higher_is_better"]
+        usable = scores and all(main[task] is not None and scores.get(task) for task in main)
+        if delta(run) is None and scores and usable:
+            own = {"delta_m": delta_m(main, scores, higher), "single_task": known[0]}
+            filled.append(replace(run, result={**run.result, **own}))
+    new = {run.path: run for run in filled}
+    return [new.get(run.path, run) for run in runs], filled
 
 
 def seed_of(run: Run) -> Any:

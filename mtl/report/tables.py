@@ -10,7 +10,7 @@ from typing import Any
 from mtl.methods import baselines
 from mtl.registry import METHODS
 from mtl.report.remarks import MISSING, notes_on, warnings_on
-from mtl.report.runs import Run, delta, lookup
+from mtl.report.runs import Run, delta, lookup, with_delta
 from mtl.report.settings import differences, key_of, recipe, short
 
 
@@ -99,6 +99,7 @@ def _together(runs: Sequence[Run], key: Callable[[Run], str]) -> list[list[Run]]
 
 
 def _table(runs: list[Run]) -> Table:
+    runs, filled = with_delta(runs)
     first = runs[0].result
     groups = _together(runs, _same_recipe)
     labels = []
@@ -123,7 +124,7 @@ def _table(runs: list[Run]) -> Table:
         _caption(runs[0]),
         _heads(runs[0], tasks),
         rows,
-        notes_on(runs),
+        notes_on(runs, filled),
         warnings_on([(row.label, row.runs) for row in rows]),
     )
 

@@ -146,9 +146,22 @@ def convert(root, *arguments):
     return run_tool("pascal_context.py", root, "--convert", *arguments, "--workers", "1", folder="data_prep")
 
 
+def test_only_what_is_there_is_converted(root, tmp_path, capsys):
+    shutil.rmtree(root / "pascal-context")
+    assert convert(root, tmp_path / "png") == 0
+    lines = capsys.readouterr().out.splitlines()
+    absent = root / "pascal-context" / "trainval"
+    assert lines[-3:-1] == [f"{task}: left out, there is no folder {absent}" for task in ("normals", "edge")]
+    assert [path.name for path in (tmp_path / "png").iterdir() if path.is_dir()] == ["human_parts"]
+    shutil.rmtree(root / "ImageSets")
+    assert convert(root, tmp_path / "none") == 2
+    assert "no image is listed in" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
 def test_converted_labels_are_the_same(root, tmp_path, capsys):
     assert convert(root, tmp_path / "png") == 0
-    assert "every label is converted" in capsys.readouterr().out
+    assert "every label that is there is converted" in capsys.readouterr().out
     plain = [PascalContext(TASKS, root, split) for split in ("train", "val")]
     shutil.rmtree(root / "pascal-context")
     shutil.rmtree(root / "human_parts")

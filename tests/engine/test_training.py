@@ -16,6 +16,7 @@ import torch
 from tiny import ROOT, run_tool, write_config
 
 from mtl.engine.adapter_file import read_meta
+from mtl.engine.config import read_config
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,14 @@ def test_what_a_run_leaves(trained, capsys):
     assert (run / "last_checkpoint").read_text() == "epoch_2.pth"
     assert (run / "best.safetensors").stat().st_mode == (run / "config.py").stat().st_mode, "others may read it too"
     assert len(list((run / "pictures" / "epoch_2").glob("*.png"))) == 1
+
+
+def test_the_config_of_a_run_is_a_config(trained, tmp_path):
+    """Its tasks are in the order of the model's, so that it goes with the run's checkpoints."""
+    config, run = trained
+    ours, theirs = (json.dumps(read_config(path).to_dict()) for path in (run / "config.py", config))
+    assert ours == theirs
+    assert run_tool("test.py", run / "config.py", run / "epoch_2.safetensors", "--out", tmp_path / "test.json") == 0
 
 
 def test_what_a_result_says_of_its_run(trained):

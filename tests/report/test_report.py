@@ -119,6 +119,26 @@ def test_what_cannot_be_compared_is_in_tables_of_its_own(tmp_path):
     assert "data Folder" in found[4].caption
 
 
+def test_the_single_task_run_itself_gets_a_delta(tmp_path):
+    whole = result("SingleTaskFull", semseg=50.0, delta=None, single_task=None)
+    whole["main"]["normals"] = 20.0
+    [table] = tables(tmp_path, result(), whole, result("DecodersOnly", semseg=45.0, delta=None, single_task=None))
+    shown = {row.label: row.cells[5].text for row in table.rows}
+    # (45/50 - 1) and -(20.5/20 - 1), halved, in %
+    assert shown == {"SingleTaskFull": "+0.00", "DecodersOnly": "-6.25", "PolyhistorLite": "-1.00"}
+    assert any("The Δm of SingleTaskFull, DecodersOnly was not in the results" in note for note in table.notes)
+    # two different sets of scores: which one is meant?
+    other = {"source": None, "scores": {"semseg": 40.0, "normals": 20.0}}
+    [table] = tables(tmp_path, result(), result(seed=1, single_task=other), whole)
+    assert {row.label: row.cells[5].text for row in table.rows}["SingleTaskFull"] == "–"
+
+
+def test_a_test_beside_a_result_is_told_of(runs, tmp_path, capsys):
+    (runs / "whole" / "test.json").write_text(json.dumps(result("MultiTaskFull", protocol="resized")))
+    assert report(runs, "--out", tmp_path / "r.html") == 0
+    assert "test.json is not shown beside result.json" in (tmp_path / "r.html").read_text()
+
+
 def test_warnings_name_what_makes_rows_unequal(tmp_path):
     scores = {"source": "quickstart/scenes", "scores": {"semseg": 60.0}}
     settings = {"method": {"type": "Hyperformer"}, "train_cfg": {"max_epochs": 3}}
