@@ -59,16 +59,17 @@ SOURCES = {
 @friendly
 def main() -> int:
     parser = command_line(DATA, "Download, arrange and check PASCAL-Context.")
-    parser.add_argument(
-        "--convert", nargs="?", type=Path, const=Path(), metavar="FOLDER", help="write the slow labels as PNGs"
-    )
+    parser.add_argument("--convert", nargs="?", const="", metavar="FOLDER", help="write the slow labels as PNGs")
     parser.add_argument("--workers", type=int, default=None, help="processes that convert (all cores)")
     args = parser.parse_args()
-    status = run(DATA, args) if args.convert is None or not (args.root / DATA.level[0]).is_dir() else 0
+    if args.convert is not None and args.check:
+        raise ValueError("--check writes nothing and --convert does: call one after the other")
+    there = (args.root.expanduser() / DATA.level[0]).is_dir()
+    status = run(DATA, args) if args.convert is None or not there else 0
     if args.convert is None or status:
         return status
     root = args.root.expanduser()
-    folder = root / "mtl_converted" if args.convert == Path() else args.convert.expanduser()
+    folder = Path(args.convert).expanduser() if args.convert else root / "mtl_converted"
     problems = 0
     for problem in convert(root, folder, args.workers):
         print(problem, file=sys.stderr)

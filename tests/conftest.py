@@ -13,8 +13,10 @@ from mtl.registry import ENCODERS, METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 
-PHOTOS = Path(os.environ.get("MTL_PHOTOS", ROOT.parent / "shared" / "data" / "photos"))
+PHOTOS = Path(os.environ.get("MTL_PHOTOS", "not given"))
 needs_photos = pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs labelled photographs (MTL_PHOTOS=FOLDER)")
+FIXTURES = Path(os.environ.get("MTL_FIXTURES", "not given"))
+"""Original files of public data sets: ``pascal_mt/{JPEGImages,human_parts}``, ``nyud``."""
 
 SMALL_ENCODERS = {
     "swin": {

@@ -18,7 +18,6 @@ from mtl.tasks.label_files import read_class_ids
 
 SPLITS = {"train": "training", "val": "validation"}
 NUM_CLASSES = 150
-FOLDERS = tuple(f"{kind}/{split}" for kind in ("images", "annotations") for split in SPLITS.values())
 
 
 def read_shifted(path: Path) -> np.ndarray:

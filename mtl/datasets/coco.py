@@ -183,13 +183,6 @@ class Instances:
                 self._ring_ends.append(len(self._points))
         self._object_ends.append(len(self._ring_ends))
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the arrays that are kept (not of the file names and run lengths)."""
-        arrays = (self._points, self._ring_ends, self._object_ends)
-        kept = sum(len(a) * a.itemsize for a in arrays)
-        return kept + self._order.nbytes + self._starts.nbytes + self._labels.nbytes + self.sizes.nbytes
-
     def draw(self, index: int) -> np.ndarray:
         """Classes of image ``index``, ``(H, W)`` uint8: 0 background, 255 crowds."""
         height, width = (int(n) for n in self.sizes[index])

@@ -62,10 +62,10 @@ class FolderDataset(FileDataset):
     def _find_labels(self, task: str, suffixes: Sequence[str], names: Sequence[str], split: str) -> dict[str, str]:
         """The label files for ``task`` by the names of the split that have one."""
         folder = self.root / task
-        files = set(os.listdir(folder)) if folder.is_dir() else set()
-        found = {name: name + suffix for suffix in suffixes for name in names if name + suffix in files}
+        files = list_files(folder, suffixes)
+        found = {name: files[name] for name in names if name in files}
         unread = set(names) - set(found)
-        other = sorted(f for f in files if os.path.splitext(f)[0] in unread)
+        other = sorted(f for f in os.listdir(folder) if os.path.splitext(f)[0] in unread) if folder.is_dir() else []
         if other:
             raise ValueError(
                 f"{folder / other[0]} is not read: labels for {task!r} are {' or '.join(suffixes)} files"

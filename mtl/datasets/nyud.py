@@ -95,8 +95,8 @@ class NYUD(FileDataset):
             ("normals", ".npy"): lambda: read_normal_array(path, axes),
             ("normals", ".jpg"): lambda: decode_normals(read_normal_levels(path, axes)),
             ("normals", ".png"): lambda: decode_normals(read_normal_levels(path, axes)),
-            ("depth", ".mat"): lambda: self.tasks[task].tidy(read_mat(path, "depth"), str(path)),  # type: ignore[attr-defined]
-            ("depth", ".npy"): lambda: self.tasks[task].tidy(read_array(path), str(path)),  # type: ignore[attr-defined]
+            ("depth", ".mat"): lambda: self.tasks[task].from_array(read_mat(path, "depth"), str(path)),
+            ("depth", ".npy"): lambda: self.tasks[task].from_array(read_array(path), str(path)),
             ("edge", ".png"): lambda: self.tasks[task].read(path),
         }
         return readers[task, path.suffix]()

@@ -90,7 +90,7 @@ class Predictor:
     def _run(self, images: Sequence[ImageLike]) -> list[Prediction]:
         items = [self._item(image, f"image {i}") for i, image in enumerate(images)]
         data = {key: [item[key] for item in items] for key in ("inputs", "data_samples")}
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.no_grad():  # in the precision of tools/test.py
             data = self.model.data_preprocessor(data, False)
             samples = self.model.predict(data["inputs"], data["data_samples"], list(self.tasks))
         return [{task: sample.get(f"pred_{task}").cpu().numpy() for task in self.tasks} for sample in samples]

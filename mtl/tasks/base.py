@@ -53,6 +53,10 @@ class Task:
         """The label file ``path`` as an array of this task's kind; `ValueError` names the file and what is wrong."""
         raise NotImplementedError
 
+    def from_array(self, array: np.ndarray, where: str) -> np.ndarray:
+        """A target that a data set read in a format of its own, as `read` would give it; ``where`` names its file."""
+        return array
+
     def check(self, target: np.ndarray, where: str) -> None:
         """Raise `ValueError` where the array is no valid target (class ids out of range); ``where`` names its file."""
 
@@ -96,10 +100,10 @@ class Task:
     def coverage(self, value: np.ndarray) -> np.ndarray:
         """How much of the image the picture of a target or prediction hides in an overlay, float32 ``(H, W)`` in 0..1.
 
-        By the kind: probabilities as far as they are high; class ids unless they are void or a class 0 that the legend
+        Probabilities as far as they are high; ids of classes and edges unless they are void or a 0 that the legend
         calls "background"; vectors and depth everywhere.
         """
-        if self.kind is not TargetKind.CLASSES:
+        if self.kind in (TargetKind.VECTORS, TargetKind.DEPTH):
             return np.ones(value.shape[:2], np.float32)
         if np.issubdtype(value.dtype, np.floating):
             return value.clip(0, 1).astype(np.float32)

@@ -61,9 +61,9 @@ class Depth(Task):
 
     def read(self, path: Path) -> np.ndarray:
         depth = read_array(path) if Path(path).suffix == ".npy" else read_levels16(path) * np.float32(self.level)
-        return self.tidy(depth, str(path))
+        return self.from_array(depth, str(path))
 
-    def tidy(self, depth: np.ndarray, where: str) -> np.ndarray:
+    def from_array(self, depth: np.ndarray, where: str) -> np.ndarray:
         """An array of metres as a target: float32, void 0; ``where`` names its file in errors."""
         if depth.ndim == 3 and 1 in (depth.shape[0], depth.shape[2]):
             depth = depth[..., 0] if depth.shape[2] == 1 else depth[0]

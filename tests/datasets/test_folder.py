@@ -186,7 +186,15 @@ def test_class_ids_out_of_range_are_named(root):
 
 def test_labels_of_another_suffix_are_not_lost_in_silence(root):
     (root / "semseg" / "a.png").rename(root / "semseg" / "a.PNG")
-    with pytest.raises(ValueError, match=r"semseg/a\.PNG is not read: labels for 'semseg' are \.png files"):
+    assert FolderDataset(TASKS, root).labelled["semseg"] > 0
+    (root / "semseg" / "a.PNG").rename(root / "semseg" / "a.bmp")
+    with pytest.raises(ValueError, match=r"semseg/a\.bmp is not read: labels for 'semseg' are \.png files"):
+        FolderDataset(TASKS, root)
+
+
+def test_two_labels_of_one_name_are_refused(root):
+    (root / "semseg" / "a.PNG").write_bytes((root / "semseg" / "a.png").read_bytes())
+    with pytest.raises(ValueError, match=r"a\.PNG and a\.png in .*semseg have the same name; keep one"):
         FolderDataset(TASKS, root)
 
 

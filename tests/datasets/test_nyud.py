@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import FIXTURES
 from PIL import Image
 from replicas import TRAIN, nyud, save_mat
-from tiny import ROOT
 
 from mtl.datasets import NYUD
 
@@ -19,7 +19,7 @@ TASKS = {
     "depth": dict(type="Depth"),
     "edge": dict(type="Edge", tolerance=0.011),
 }
-FIXTURE = ROOT.parent / "shared" / "data" / "fixtures" / "nyud"
+FIXTURE = FIXTURES / "nyud"
 ARCHIVE = Path(os.environ.get("MTL_DATA_ROOT", "")) / "NYUD_MT"
 
 
@@ -108,7 +108,7 @@ def test_mistakes_are_named(tmp_path):
         NYUD(TASKS, root)
 
 
-@pytest.mark.skipif(not FIXTURE.is_dir(), reason="needs a real frame beside the checkout")
+@pytest.mark.skipif(not FIXTURE.is_dir(), reason="needs a real frame (MTL_FIXTURES=FOLDER with nyud in it)")
 def test_a_real_frame(tmp_path):
     """Image, 40 classes, depth and normals of NYUv2's frame 433, arranged as the form C has them."""
     (name,) = ["000433"]

@@ -8,11 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import FIXTURES
 from PIL import Image
 from replicas import SIZE, TRAIN, VAL, pascal
 from scipy.io import loadmat
 from skimage.morphology import thin
-from tiny import ROOT, run_tool
+from tiny import run_tool
 
 from mtl.datasets import PascalContext
 from mtl.datasets.pascal_context import read_human_parts, valid_classes
@@ -24,8 +25,10 @@ TASKS = {
     "normals": dict(type="SurfaceNormals"),
     "edge": dict(type="Edge"),
 }
-FIXTURE = ROOT.parent / "shared" / "data" / "fixtures" / "pascal_mt"
-needs_fixture = pytest.mark.skipif(not FIXTURE.is_dir(), reason="needs real part annotations beside the checkout")
+FIXTURE = FIXTURES / "pascal_mt"
+needs_fixture = pytest.mark.skipif(
+    not FIXTURE.is_dir(), reason="needs original part annotations (MTL_FIXTURES=FOLDER with pascal_mt in it)"
+)
 ARCHIVE = Path(os.environ.get("MTL_DATA_ROOT", "")) / "PASCAL_MT"
 needs_archive = pytest.mark.skipif(
     "MTL_DATA_ROOT" not in os.environ or not ARCHIVE.is_dir(), reason="needs MTL_DATA_ROOT=FOLDER with PASCAL_MT in it"
