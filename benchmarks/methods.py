@@ -33,7 +33,7 @@ def main() -> None:
     register_all(cfg.get("custom_imports"))
     configured = cfg.method
     runners = {}
-    for name in ["DecodersOnly", *sorted(set(METHODS.module_dict) - {"DecodersOnly"})]:
+    for name in ["DecodersOnly", *sorted(set(METHODS.module_dict) - {"DecodersOnly", "Composite"})]:
         cfg.method = configured if configured.type == name else {"type": name}
         cfg.experiment_name = f"benchmark_{name}"
         runners[name] = build_runner(cfg, Path(args.work_dir) / name)

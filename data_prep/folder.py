@@ -26,7 +26,7 @@ def main() -> int:
     parser = ArgumentParser(description="Check a data set that has a folder of labels per task.")
     add_config(parser)
     args = parser.parse_args()
-    cfg = read_config(args.config, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options, args.method)
     register_all(cfg.get("custom_imports"))
     full = assemble(cfg, train=True)
     broken = 0

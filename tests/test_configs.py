@@ -8,7 +8,7 @@ import pytest
 from tiny import write_config
 
 from mtl.engine.build import assemble
-from mtl.engine.config import read_config
+from mtl.engine.config import default_work_dir, method_files, read_config
 from mtl.engine.plugins import register_all
 from mtl.registry import DECODERS, ENCODERS, METHODS, TASKS, check_part
 
@@ -30,6 +30,36 @@ def test_another_method_starts_from_its_own_defaults(tmp_path):
     }
     assert read_config(path, {"method.type": "PolyhistorLite"}).method == {"type": "PolyhistorLite", "reduction": 4}
     assert read_config(path, {"method.reduction": 2}).method == {"type": "PolyhistorLite", "reduction": 2}
+
+
+@pytest.mark.parametrize("name", sorted(method_files(ROOT / "quickstart.py")))
+def test_a_method_by_its_file(name):
+    register_all()
+    cfg = read_config(ROOT / "scenes.py", {"decoder.channels": 32}, name)
+    check_part(cfg.method, METHODS)
+    assert cfg.decoder.channels == 32
+    assert cfg.work_dir.endswith(f"scenes_{name}")
+    assert read_config(ROOT / "scenes.py", None, ROOT / "_base_" / "methods" / f"{name}.py").method == cfg.method
+
+
+def test_every_method_has_a_file():
+    register_all()
+    files = method_files(ROOT / "quickstart.py")
+    types = {read_config(ROOT / "quickstart.py", None, name).method.type for name in files}
+    assert types >= {name for name, kind in METHODS.module_dict.items() if kind.__module__.startswith("mtl.methods")}
+
+
+def test_an_unknown_method_is_one_line():
+    with pytest.raises(ValueError, match=r"no method 'lara' for .*; did you mean 'lora'\?"):
+        read_config(ROOT / "scenes.py", None, "lara")
+    with pytest.raises(ValueError, match=r"no config 'lara\.py'"):
+        read_config(ROOT / "scenes.py", None, "lara.py")
+
+
+def test_default_work_dirs_keep_configs_of_one_name_apart():
+    assert str(default_work_dir(Path("configs/quickstart.py"))) == "work_dirs/quickstart"
+    assert str(default_work_dir(Path("../configs/nyud/swin_t.py"))) == "work_dirs/nyud/swin_t"
+    assert str(default_work_dir(Path("elsewhere/mine.py"))) == "work_dirs/mine"
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=lambda path: str(path.relative_to(ROOT)))

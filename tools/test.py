@@ -29,7 +29,7 @@ def main() -> int:
         raise ValueError(f"--out names a .json file, not {args.out!r}")
     if not checkpoint.is_file():
         raise ValueError(f"no checkpoint {args.checkpoint!r}")
-    cfg = read_config(args.config, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options, args.method)
     runner = build_runner(cfg, args.work_dir, launcher=args.launcher, train=False)
     load_trained(model_of(runner), checkpoint, runner.cfg["build"])
     metrics = runner.test()

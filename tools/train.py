@@ -21,7 +21,7 @@ def main() -> int:
     )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], help="detected by default")
     args = parser.parse_args()
-    cfg = read_config(args.config, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options, args.method)
     runner = build_runner(cfg, args.work_dir, args.resume, args.launcher)
     train(runner)
     return 0

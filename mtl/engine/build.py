@@ -15,6 +15,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, Tes
 from torch.utils.data import DataLoader
 
 from mtl.engine.checkpoints import model_of
+from mtl.engine.config import default_work_dir
 from mtl.engine.distributed import launch
 from mtl.engine.plugins import register_all
 from mtl.engine.runner import MultiTaskRunner
@@ -46,7 +47,7 @@ def build_runner(
 
     Args:
         cfg: the config.
-        work_dir: where logs and checkpoints go; the default is ``work_dirs/<name of the config>``.
+        work_dir: where logs and checkpoints go; the default is `default_work_dir`'s.
         resume: True for the latest checkpoint in ``work_dir``, or a checkpoint's path.
         launcher: None finds out (``torchrun``, Slurm or a single process).
         train: False builds nothing of the training.
@@ -54,7 +55,7 @@ def build_runner(
     register_all(cfg.get("custom_imports"))
     full = assemble(cfg, train)
     full.launcher = launch(launcher)
-    full.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(cfg.filename or "run").stem)
+    full.work_dir = str(work_dir or cfg.get("work_dir") or default_work_dir(Path(cfg.filename or "run")))
     if resume:
         full.resume = True
         full.load_from = _existing(resume) if isinstance(resume, str) else _latest(Path(full.work_dir))

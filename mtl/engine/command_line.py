@@ -21,6 +21,15 @@ _RUN_ERRORS = (FloatingPointError, OSError)
 def add_config(parser: ArgumentParser) -> None:
     parser.add_argument("config", help="a config file, such as configs/quickstart.py")
     parser.add_argument(
+        "--method",
+        metavar="NAME",
+        help="another method: a file of configs/_base_/methods by its name, or any by its path",
+    )
+    add_options(parser)
+
+
+def add_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
         "--cfg-options",
         nargs="+",
         action=DictAction,

@@ -33,26 +33,23 @@ OWN_KEYS = {
 PROTOCOLS = ("original", "resized")
 
 
-def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
+def read_config(path: str | Path, options: Mapping[str, Any] | None = None, method: str | Path | None = None) -> Config:
     """The config file with ``options`` (dotted keys) merged in; `ValueError` names what is wrong.
 
     Another ``method.type`` than the file's starts from that method's defaults.
+
+    Args:
+        path: the config file.
+        options: merged into it at last.
+        method: a file whose keys replace the config's, or the name of one in a ``_base_/methods`` beside or above it.
     """
     path = Path(path)
-    if not path.is_file():
-        near = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        raise ValueError(f"no config {str(path)!r}" + (f"; in its folder: {', '.join(near)}" if near else ""))
-    try:
-        cfg = Config.fromfile(str(path), import_custom_modules=False)
-    except SyntaxError as error:
-        where = error.filename if error.filename and Path(error.filename).is_file() else path
-        raise ValueError(f"{where}, line {error.lineno}: {error.msg}") from error
-    except (Exception, SystemExit) as error:  # a config is a program
-        raise ValueError(f"config {path} fails: {type(error).__name__}: {error}") from error
-    # plain values, classes as their import paths, without what the file imported and its variables (_name)
-    keys = {key: value for key, value in cfg.to_dict().items() if not key.startswith("_")}
-    cfg = Config(keys, filename=str(path))
-    _check_keys(cfg, f"config {path.name}")
+    cfg = Config(_read_keys(path), filename=str(path))
+    if method is not None:
+        file = method_file(path, method)
+        for key, value in _read_keys(file).items():
+            cfg[key] = value
+        cfg.setdefault("work_dir", str(default_work_dir(path)) + f"_{file.stem}")
     if options:
         _check_keys({key.partition(".")[0]: None for key in options}, "--cfg-options")
         if options.get("method.type", cfg.get("method", {}).get("type")) != cfg.get("method", {}).get("type"):
@@ -70,6 +67,47 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     if cfg.get("protocol", "original") not in PROTOCOLS:
         raise ValueError(f"unknown protocol {cfg.protocol!r}; {choices(PROTOCOLS, str(cfg.protocol))}")
     return cfg
+
+
+def method_file(config: Path, name: str | Path) -> Path:
+    """The file of a method for ``config``: ``name`` itself, or ``_base_/methods/<name>.py`` beside or above it."""
+    if Path(name).suffix == ".py":
+        return Path(name)
+    files = method_files(config)
+    if str(name) not in files:
+        raise ValueError(f"no method {str(name)!r} for {config}; {choices(files, str(name))}, or a .py file")
+    return files[str(name)]
+
+
+def method_files(config: Path) -> dict[str, Path]:
+    """The methods' files for ``config`` by their names."""
+    folders = [parent / "_base_" / "methods" for parent in config.resolve().parents]
+    return {file.stem: file for folder in reversed(folders) if folder.is_dir() for file in folder.glob("*.py")}
+
+
+def default_work_dir(config: Path) -> Path:
+    """``work_dirs/<the config's path below configs, or its name>``."""
+    parts = config.with_suffix("").parts
+    below = parts[len(parts) - parts[::-1].index("configs") :] if "configs" in parts[:-1] else parts[-1:]
+    return Path("work_dirs", *below)
+
+
+def _read_keys(path: Path) -> dict[str, Any]:
+    """The keys of a config file as plain values; `ValueError` names what is wrong with it."""
+    if not path.is_file():
+        near = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        raise ValueError(f"no config {str(path)!r}" + (f"; in its folder: {', '.join(near)}" if near else ""))
+    try:
+        cfg = Config.fromfile(str(path), import_custom_modules=False)
+    except SyntaxError as error:
+        where = error.filename if error.filename and Path(error.filename).is_file() else path
+        raise ValueError(f"{where}, line {error.lineno}: {error.msg}") from error
+    except (Exception, SystemExit) as error:  # a config is a program
+        raise ValueError(f"config {path} fails: {type(error).__name__}: {error}") from error
+    # classes as their import paths, without what the file imported and its variables (_name)
+    keys = {key: value for key, value in cfg.to_dict().items() if not key.startswith("_")}
+    _check_keys(keys, f"config {path.name}")
+    return keys
 
 
 def _check_keys(keys: Mapping[str, Any], where: str) -> None:

@@ -219,3 +219,14 @@ def _mark_best(rows: list[Row], tasks: Sequence[str], higher: Mapping[str, bool]
             for row in group:
                 value = row.cells[column].value
                 row.cells[column].best = value is not None and best is not None and round(value, 2) == best
+
+
+def as_markdown(table: Table) -> str:
+    """The table as GitHub's Markdown, with its caption and notes; columns without a number are left out."""
+    kept = [i for i, _ in enumerate(table.heads) if any(row.cells[i].text != MISSING for row in table.rows)]
+    lines = [table.caption, "", "| method | " + " | ".join(table.heads[i] for i in kept) + " |"]
+    lines.append("|---" * (len(kept) + 1) + "|")
+    for row in table.rows:
+        cells = [f"**{row.cells[i].text}**" if row.cells[i].best else row.cells[i].text for i in kept]
+        lines.append(f"| {row.label}{f' ({row.detail})' if row.detail else ''} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", *(f"- {note}" for note in [*table.warnings, *table.notes])])

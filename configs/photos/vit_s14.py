@@ -1,6 +1,6 @@
 """Polyhistor-Lite on a frozen DINOv2 ViT-S/14, photographs with partial labels, 224 x 224.
 
-    python tools/train.py configs/photos/polyhistor_lite_vit_s14.py --cfg-options data_root=DATA
+    python tools/train.py configs/photos/vit_s14.py --cfg-options data_root=DATA
 
 Another method: ``method.type=DecodersOnly``. Local weights: ``encoder.weights=FILE.safetensors``.
 """

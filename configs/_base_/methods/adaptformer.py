@@ -1,0 +1,3 @@
+"""AdaptFormer, bottleneck 64."""
+
+method = dict(type="AdaptFormer", bottleneck=64)

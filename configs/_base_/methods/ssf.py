@@ -1,0 +1,3 @@
+"""SSF."""
+
+method = dict(type="SSF")

@@ -1,0 +1,52 @@
+"""The comparison of all methods: done runs are kept, Δm is relative to its own single-task models."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tiny import run_tool, write_config
+
+
+def compare(config, folder, *arguments):
+    return run_tool("benchmark_methods.py", config, "--work-dir", folder / "runs", *arguments)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compared")
+    methods = folder / "_base_" / "methods"
+    methods.mkdir(parents=True)
+    (methods / "single_task_full.py").write_text('method = dict(type="SingleTaskFull")\n')
+    (methods / "lora.py").write_text('method = dict(type="LoRA", rank=1)\n')
+    config = write_config(folder)
+    assert compare(config, folder, "--seeds", "0", "1", "--cfg-options", "train_cfg.max_epochs=1") == 0
+    return config, folder
+
+
+def test_delta_is_relative_to_the_single_task_runs(compared):
+    _, folder = compared
+    results = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("runs/*/result.json")}
+    assert set(results) == {"lora_0", "lora_1", "single_task_full_0", "single_task_full_1"}
+    single = {
+        task: (results["single_task_full_0"]["main"][task] + results["single_task_full_1"]["main"][task]) / 2
+        for task in results["lora_0"]["main"]
+    }
+    assert results["lora_0"]["single_task"]["scores"] == pytest.approx(single)
+    table = (folder / "runs" / "methods.md").read_text()
+    assert "| LoRA | 2 |" in table
+    assert "| SingleTaskFull | 2 |" in table
+    assert (folder / "runs" / "report.html").is_file()
+
+
+def test_what_is_done_is_kept_and_what_fails_is_said(compared, capsys):
+    config, folder = compared
+    before = (folder / "runs" / "lora_0" / "result.json").stat().st_mtime_ns
+    (folder / "_base_" / "methods" / "wide.py").write_text('method = dict(type="LoRA", rank=1000)\n')
+    assert compare(config, folder, "--cfg-options", "train_cfg.max_epochs=1") == 1
+    shown = capsys.readouterr()
+    assert "lora_0: done before" in shown.out
+    assert (folder / "runs" / "lora_0" / "result.json").stat().st_mtime_ns == before
+    assert "error: wide_0: error: rank must lie between 1 and" in shown.err
+    assert compare(config, folder, "--methods", "lara") == 2
+    assert "no method 'lara'" in capsys.readouterr().err

@@ -1,0 +1,99 @@
+"""Train every method under one config and compare: python tools/benchmark_methods.py CONFIG [--methods NAME ...].
+
+Each method and seed has a folder of its own in the work dir; one that is finished is taken as it is, one that was
+interrupted goes on. Single-task models come first, and Δm is relative to their means. The table is printed, and written
+as ``methods.md`` and ``report.html``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from argparse import ArgumentParser
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from statistics import mean
+
+from mtl.engine.command_line import add_options, friendly
+from mtl.engine.config import method_file, method_files, read_config
+from mtl.engine.files import replacing
+from mtl.report.page import check_out, write_page
+from mtl.report.paper import load_paper
+from mtl.report.runs import gather
+from mtl.report.tables import as_markdown, make_tables
+
+SINGLE = "single_task_full"
+
+
+@friendly
+def main() -> int:
+    parser = ArgumentParser(description="Train every method under one config and compare them.")
+    parser.add_argument("config", type=Path, help="a config file, such as configs/scenes.py")
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="of configs/_base_/methods (all)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, which share the cores (%(default)s)")
+    parser.add_argument("--work-dir", type=Path, help="(work_dirs/<config>_methods)")
+    add_options(parser)
+    args = parser.parse_args()
+    root = args.work_dir or Path("work_dirs") / f"{args.config.stem}_methods"
+    methods = args.methods or sorted(method_files(args.config))
+    for method in methods:  # a mistake shows before hours of training
+        read_config(args.config, args.cfg_options, method_file(args.config, method))
+    check_out(root / "report.html")
+    runs = [(method, seed) for method in methods for seed in args.seeds]
+    train = partial(_train, args, root)
+    failed: list[str] = []
+    with ThreadPoolExecutor(args.jobs) as pool:
+        failed += filter(None, pool.map(train, [run for run in runs if run[0] == SINGLE]))
+        if SINGLE in methods and not failed:
+            _write_single_task(root, args.seeds)
+        failed += filter(None, pool.map(train, [run for run in runs if run[0] != SINGLE]))
+    found = gather([str(root / f"{method}_{seed}") for method, seed in runs])
+    text = "\n\n".join(as_markdown(table) for table in make_tables(found.runs))
+    with replacing(root / "methods.md") as part:
+        part.write_text(text + "\n", "utf-8")
+    write_page(found, root / "report.html", f"Methods on {args.config.stem}", load_paper("polyhistor/1"))
+    print(f"\n{text}\n\nwritten to {root / 'methods.md'} and {root / 'report.html'}")
+    for line in failed:
+        print(f"error: {line}", file=sys.stderr)
+    return 1 if failed or found.broken else 0
+
+
+def _train(args: object, root: Path, run: tuple[str, int]) -> str | None:
+    """Train in a process of its own; what went wrong, or None."""
+    method, seed = run
+    folder = root / f"{method}_{seed}"
+    if (folder / "result.json").is_file():
+        print(f"{folder.name}: done before", flush=True)
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    given = {**(args.cfg_options or {}), "randomness.seed": seed, "stored_results": None}  # type: ignore[attr-defined]
+    if (root / "single_task.json").is_file() and method != SINGLE:
+        given["single_task"] = str(root / "single_task.json")
+    tool = Path(__file__).with_name("train.py")
+    command = [sys.executable, str(tool), str(args.config), "--method", method, "--work-dir", str(folder), "--resume"]  # type: ignore[attr-defined]
+    threads = max(1, (os.cpu_count() or 1) // args.jobs)  # type: ignore[attr-defined]
+    with (folder / "console.log").open("a") as log:
+        done = subprocess.run(
+            [*command, "--cfg-options", *(f"{key}={value}" for key, value in given.items())],
+            stdout=log, stderr=subprocess.STDOUT, env={"OMP_NUM_THREADS": str(threads), **os.environ}, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        last = (folder / "console.log").read_text("utf-8", errors="replace").splitlines()[-1:]
+        return f"{folder.name}: {' '.join(last) or 'failed'} (its console.log has more)"
+    print(f"{folder.name}: done", flush=True)
+    return None
+
+
+def _write_single_task(root: Path, seeds: list[int]) -> None:
+    """The single-task models' mean scores, as a result that Δm can be relative to."""
+    results = [json.loads((root / f"{SINGLE}_{seed}" / "result.json").read_text("utf-8"))["main"] for seed in seeds]
+    with replacing(root / "single_task.json") as part:
+        part.write_text(json.dumps({"main": {task: mean(r[task] for r in results) for task in results[0]}}), "utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
