@@ -23,6 +23,7 @@ VARIANTS = {
         {"methods": [{"type": "LoRA"}, {"type": "BitFit"}]},
         {"methods": [{"type": "BitFit"}, {"type": "DoRA"}, {"type": "RelativeBias"}]},
         {"methods": [{"type": "Adapter"}, {"type": "LoRA", "targets": ["fc1"]}]},
+        {"methods": [{"type": "LoRA"}, {"type": "SSF"}, {"type": "BitFit"}]},
     ],
     "DoRA": [{}, {"targets": ["k", "proj", "fc2"], "rank": 2, "scale": 0.5}],
     "LoRA": [{}, {"targets": ["k", "proj", "fc1"], "bias": False, "rank": 2}, {"targets": ["fc1", "fc2"]}],
@@ -31,6 +32,13 @@ VARIANTS = {
     "Hyperformer": [{}, {"sites": "mlp", "reduction": 16}, {"literal": True}],
     "Polyhistor": [{}, {"placement": "sequential", "rank": 1, "init": "fan_in"}, {"literal": True}],
     "PolyhistorLite": [{}, {"placement": "sequential", "reduction": 4, "init": "fan_in"}, {"literal": True}],
+    "SSF": [
+        {},
+        {"groups": ["embed", "norm", "mlp"], "init": "identity"},
+        {"groups": ["norm", "mlp"], "scale": "scalar", "blocks": 2},
+        {"groups": ["embed", "mlp"], "shift": False},
+        {"groups": "norm", "scale": "none"},
+    ],
 }
 """Options under which a method is tested besides its defaults; a method that is not here is tested as it is."""
 
