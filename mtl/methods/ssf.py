@@ -23,8 +23,9 @@ Merged: into the linear map, convolution or LayerNorm of each site, where a bias
 so come before a LayerScale. Two sites have nothing to fold into, and `merge` raises where they are adapted: ConvNeXt's
 last map, a residual sum (leave out "final"; the authors' code has it there too), and a norm without weights.
 
-Departures: γ and β are each task's own. The PVTs, which the paper does not have, follow the rule of every operation.
-`init="identity"` starts at γ = 1, β = 0 instead: exactly at the frozen encoder.
+Departures: γ and β are each task's own. What trains is γ - 1, so that weight decay, which the paper keeps off γ and β,
+draws towards the frozen encoder instead of zero. The PVTs, which the paper does not have, follow the rule of every
+operation. `init="identity"` starts at γ = 1, β = 0 instead: exactly at the frozen encoder.
 """
 
 from __future__ import annotations
@@ -83,14 +84,14 @@ class ScaleShift(Adapter):
         super().__init__(context)
         self.axis = axis
         widths = {"channel": channels, "scalar": 1, "none": 0}
-        self.scale = _normal(1.0, std, num_tasks, widths[scale]) if widths[scale] else None
-        self.shift = _normal(0.0, std, num_tasks, channels) if shift else None
+        self.scale = _normal(std, num_tasks, widths[scale]) if widths[scale] else None  # γ - 1
+        self.shift = _normal(std, num_tasks, channels) if shift else None
         self.per_task = tuple(name for name, _ in self.named_parameters())
 
     def post(self, x: Tensor, y: Tensor) -> Tensor:
         y = self.context.split(y)
         if self.scale is not None:
-            y = y * along_channels(self.context.pick(self.scale), y, self.axis).to(y.dtype)
+            y = y * along_channels(1 + self.context.pick(self.scale), y, self.axis).to(y.dtype)
         if self.shift is not None:
             y = y + along_channels(self.context.pick(self.shift), y, self.axis).to(y.dtype)
         return y.flatten(0, 1)
@@ -103,16 +104,17 @@ class ScaleShift(Adapter):
         with torch.no_grad():
             if self.scale is not None:
                 # the outputs are the first axis of every weight: linear, convolution (depthwise too), LayerNorm
-                weight.mul_(self.scale[task].reshape(-1, *[1] * (weight.dim() - 1)))
+                scale = 1 + self.scale[task]
+                weight.mul_(scale.reshape(-1, *[1] * (weight.dim() - 1)))
                 if bias is not None:
-                    bias.mul_(self.scale[task])
+                    bias.mul_(scale)
             if bias is not None and self.shift is not None:
                 bias.add_(self.shift[task])
         return base
 
 
-def _normal(mean: float, std: float, *shape: int) -> nn.Parameter:
-    return nn.Parameter(torch.empty(shape).normal_(mean, std) if std else torch.full(shape, mean))
+def _normal(std: float, *shape: int) -> nn.Parameter:
+    return nn.Parameter(std * torch.randn(shape))
 
 
 @METHODS.register_module()
