@@ -153,7 +153,7 @@ KINDS = {
     "swin": {"block": 7, "norm": 14 + 4, "attn.qkv": 7, "relative_position_bias": 7, "downsample.reduction": 3},
     # those of the reduced keys and values too, in four of its layers
     "pvt": {"block": 5, "norm": 10 + 4 + 4, "attn.sr": 4, "attn.q": 5, "attn.kv": 5, "downsample": 3},
-    "pvt_v2": {"block": 5, "attn.q": 5, "attn.kv": 5, "mlp.fc1": 5, "downsample": 3},
+    "pvt_v2": {"block": 5, "attn.q": 5, "attn.kv": 5, "mlp.fc1": 5, "mlp.dwconv": 5, "downsample": 3},
     "convnext": {
         "block": 6,
         "conv_dw": 6,
