@@ -52,6 +52,7 @@ _LAYER_PARTS = {
     "mlp": "mlp",
     "mlp.fc1": "mlp.fc1",
     "mlp.fc2": "mlp.fc2",
+    "mlp.dwconv": "mlp.dwconv",
     "conv_dw": "conv_dw",
     "norm": "norm",
 }
@@ -79,6 +80,7 @@ _VIT = Family(
         r"patch_embed": "patch_embed",
         r"patch_embed\.proj": "patch_embed.proj",
         r"patch_embed\.norm": "norm",
+        r"norm": "final_norm",
     },
     normed=True,
 )
@@ -93,6 +95,7 @@ FAMILIES = {
             r"layers\.(?P<stage>\d+)\.downsample": "downsample",
             r"layers\.(?P<stage>\d+)\.downsample\.norm": "norm",
             r"layers\.(?P<stage>\d+)\.downsample\.reduction": "downsample.reduction",
+            r"norm": "final_norm",
         },
         normed=True,
     ),
@@ -105,6 +108,7 @@ FAMILIES = {
             r"patch_embed(?P<stage1>[2-4])": "downsample",
             r"patch_embed(?P<stage1>[2-4])\.norm": "norm",
             r"patch_embed(?P<stage1>[2-4])\.proj": "downsample.reduction",
+            r"norm": "final_norm",
         },
         normed=False,
     ),
@@ -130,6 +134,7 @@ FAMILIES = {
             r"stages\.(?P<stage>\d+)\.downsample": "downsample",
             r"stages\.(?P<stage>\d+)\.downsample\.0": "norm",
             r"stages\.(?P<stage>\d+)\.downsample\.1": "downsample.reduction",
+            r"norm_pre": "final_norm",
         },
         normed=True,
     ),
@@ -165,6 +170,8 @@ def find_sites(model: nn.Module) -> list[Site]:
             seen.add(called)  # the outermost wrapper comes first and stands for what it wraps
             groups = match.groupdict()
             stage = int(groups.get("stage") or int(groups.get("stage1") or 1) - 1)
+            if kind == "final_norm":
+                stage = sites[-1].stage
             layer = layers.setdefault((stage, groups["layer"]), len(layers)) if "layer" in groups else None
             where = ".".join(filter(None, (path, part)))
             sites.append(Site(where, kind, _entering_channels(inner), stage, layer, inner))

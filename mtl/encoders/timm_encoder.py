@@ -21,7 +21,8 @@ from mtl.registry import ENCODERS
 class TimmEncoder(nn.Module):
     """A timm vision transformer, frozen, as four maps ``(B, C_i, H/s_i, W/s_i)``, s = 4, 8, 16, 32.
 
-    The timm model is `model`; methods replace modules inside it. Its classifier and final norm are removed.
+    The timm model is `model`; methods replace modules inside it. Its classifier is removed, and so is its
+    final norm unless it is asked for.
 
     Args:
         name: a timm model name of a supported family (`mtl.encoders.sites.FAMILIES`).
@@ -32,6 +33,7 @@ class TimmEncoder(nn.Module):
         taps: for a plain ViT the four layers whose outputs are taken; the default is every fourth of its depth.
         options: further arguments of the timm model (``embed_dim``, ``drop_path_rate``).
         frozen_eval: keep the frozen part in eval mode (no drop-path, no dropout) while training.
+        final_norm: keep the final norm and apply it to the last map (to every map of a plain ViT), as classifiers do.
     """
 
     model: Any  # timm's models have no common type
@@ -44,6 +46,7 @@ class TimmEncoder(nn.Module):
         taps: Sequence[int] | None = None,
         options: Mapping[str, Any] | None = None,
         frozen_eval: bool = True,
+        final_norm: bool = False,
     ) -> None:
         super().__init__()
         if not (weights is None or isinstance(weights, (str, bool))):
@@ -53,6 +56,7 @@ class TimmEncoder(nn.Module):
         self.name = name
         self.size = (size[0], size[1])
         self.frozen_eval = frozen_eval
+        self.final_norm = final_norm
         self.trained = False
         self.model = _create(name, (int(size[0]), int(size[1])), weights is True, dict(options or {}))
         pad_first(self.model)
@@ -67,10 +71,12 @@ class TimmEncoder(nn.Module):
         patch = self.model.feature_info[0]["reduction"]
         self.divisor = patch if self.plain else STRIDES[-1]
         self._check_size(size)
-        self.model.prune_intermediate_layers(self.taps, prune_norm=True, prune_head=True)
+        self.model.prune_intermediate_layers(self.taps, prune_norm=not final_norm, prune_head=True)
         for head in ("head", "head_dist"):  # ConvNeXt's keeps a norm, the distilled DeiT has a second one
             if any(True for _ in getattr(self.model, head, nn.Identity()).parameters()):
                 setattr(self.model, head, nn.Identity())
+        if final_norm and not any(site.kind == "final_norm" for site in self.sites()):
+            raise ValueError(f"{name} has no final norm before its pooling to keep; leave out final_norm")
         config = self.model.pretrained_cfg
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
         if isinstance(weights, str):
@@ -103,7 +109,9 @@ class TimmEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """``(B, 3, H, W)``, normalised, to four maps ``(B, C_i, ceil(H/s_i), ceil(W/s_i))``."""
-        maps = self.model.forward_intermediates(images, indices=self.taps, output_fmt="NCHW", intermediates_only=True)
+        maps = self.model.forward_intermediates(
+            images, indices=self.taps, norm=self.final_norm, output_fmt="NCHW", intermediates_only=True
+        )
         return to_pyramid(maps, (images.shape[-2], images.shape[-1])) if self.plain else maps
 
     def empty_maps(self, images: Tensor) -> list[Tensor]:

@@ -71,7 +71,8 @@ def load_into(model: nn.Module, path: Path) -> None:
     """Load a file into a timm model; missing and mis-shaped keys are an error, unexpected ones a warning.
 
     The family's own ``checkpoint_filter_fn`` runs first: it renames what the authors' files name otherwise and
-    resamples position tables to the model's size. Head and final norm are not part of an encoder and are left out.
+    resamples position tables to the model's size. Head and final norm are not part of an encoder and are left out,
+    unless the encoder keeps its final norm.
     """
     state = read_state_dict(path)
     convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)

@@ -112,7 +112,7 @@ class Method(nn.Module):
     Class attributes:
         shares_encoder: nothing task-specific is attached, one encoder pass serves all tasks.
         exact_start: the encoder's output is unchanged right after attaching.
-        mergeable: `merge` returns a plain encoder that computes the same.
+        mergeable: `merge` returns a plain encoder that computes the same; final once attached.
         per_task: names, with shell wildcards, of the method's own parameters whose first axis is the tasks'.
     """
 

@@ -31,6 +31,9 @@ class Composite(Method):
         self.methods = nn.ModuleList(METHODS.build(dict(config)) for config in methods)
         self.shares_encoder = all(part.shares_encoder for part in self.parts)
         self.exact_start = all(part.exact_start for part in self.parts)
+        self._ask_mergeable()
+
+    def _ask_mergeable(self) -> None:
         self.mergeable = all(part.mergeable for part in self.parts)
         self.why_not_mergeable = "; ".join(
             f"{type(part).__name__}: {part.why_not_mergeable}" for part in self.parts if not part.mergeable
@@ -49,6 +52,7 @@ class Composite(Method):
             part.context = self.context
             part.attach(encoder, tasks)
             self.attached += part.attached
+        self._ask_mergeable()  # what a method finds in the encoder may change it
         twice = [key for key, n in Counter(key for part in self.parts for key in part.generate()).items() if n > 1]
         if twice:
             raise ValueError(f"two methods of a composite make weights for {twice[0]!r}; give one of them other sites")

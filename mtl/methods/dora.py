@@ -8,6 +8,7 @@ Sites: as in `lora`.
 Trained, T tasks, maps from d to d_out: T * Σ (r (d + d_out) + d_out).
 
 Departures: m starts as the norms of W, computed as they are later, so that the start is exact. s is given itself.
+In a composite it comes before the methods that change the same weight.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from mtl.encoders.timm_encoder import TimmEncoder
-from mtl.methods.base import Adapter, Method, TaskContext
+from mtl.methods.base import Adapted, Adapter, Method, TaskContext
+from mtl.methods.bias import BiasChange
 from mtl.methods.targets import Target, check_rank, find_targets
 from mtl.methods.weights import uniform, zeros
 from mtl.registry import METHODS
@@ -79,6 +81,14 @@ def _linear(base: nn.Module) -> nn.Module:
     return base
 
 
+def _check_plain_weight(module: nn.Module, path: str) -> None:
+    """The pretrained weight is what gets a direction: merged into, it would be another one."""
+    while isinstance(module, Adapted):
+        if not isinstance(module.adapter, BiasChange):
+            raise ValueError(f"{path!r} has a {type(module.adapter).__name__} already; DoRA must come before it")
+        module = module.base
+
+
 @METHODS.register_module()
 class DoRA(Method):
     """See the module's docstring.
@@ -99,6 +109,7 @@ class DoRA(Method):
 
     def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
         for target in self._targets(encoder):
+            _check_plain_weight(encoder.model.get_submodule(target.site.path), target.site.path)
             change = DirectionChange(self.context, target, len(tasks), self.rank, self.scale)
             self.replace(encoder, target.site.path, change)
 

@@ -11,6 +11,7 @@ from conftest import SIZES, SMALL_ENCODERS, small_encoder
 from safetensors.torch import save_file
 from torch import nn
 
+from mtl.encoders.pyramid import to_pyramid
 from mtl.encoders.sites import find_sites, select
 from mtl.encoders.weights import locate, read_state_dict
 from mtl.registry import ENCODERS
@@ -43,6 +44,30 @@ def test_swins_maps_are_timms_features():
     with torch.no_grad():
         for ours, reference in zip(encoder(x), theirs(x), strict=True):
             torch.testing.assert_close(ours, reference.permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("family", ["swin", "pvt", "vit"])
+def test_a_final_norm_is_kept_on_request(family, tmp_path):
+    source = small_encoder(family, final_norm=True)
+    torch.nn.init.normal_(source.model.norm.weight)
+    path = tmp_path / "weights.safetensors"
+    save_file(source.model.state_dict(), path)
+    kept = small_encoder(family, seed=2, weights=str(path), final_norm=True).eval()
+    without = small_encoder(family, seed=2, weights=str(path)).eval()
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        maps = without.model.forward_intermediates(x, indices=without.taps, intermediates_only=True)
+        for i in range(4) if family == "vit" else [3]:
+            maps[i] = source.model.norm(maps[i].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        expected = to_pyramid(maps, (64, 96)) if family == "vit" else maps
+        for ours, reference in zip(kept(x), expected, strict=True):
+            torch.testing.assert_close(ours, reference)
+
+
+@pytest.mark.parametrize("family", ["pvt_v2", "convnext"])
+def test_a_final_norm_that_is_not_there(family):
+    with pytest.raises(ValueError, match="has no final norm"):
+        small_encoder(family, final_norm=True)
 
 
 @families
@@ -128,7 +153,7 @@ KINDS = {
     "swin": {"block": 7, "norm": 14 + 4, "attn.qkv": 7, "relative_position_bias": 7, "downsample.reduction": 3},
     # those of the reduced keys and values too, in four of its layers
     "pvt": {"block": 5, "norm": 10 + 4 + 4, "attn.sr": 4, "attn.q": 5, "attn.kv": 5, "downsample": 3},
-    "pvt_v2": {"block": 5, "attn.q": 5, "attn.kv": 5, "mlp.fc1": 5, "downsample": 3},
+    "pvt_v2": {"block": 5, "attn.q": 5, "attn.kv": 5, "mlp.fc1": 5, "mlp.dwconv": 5, "downsample": 3},
     "convnext": {
         "block": 6,
         "conv_dw": 6,

@@ -23,6 +23,8 @@ VARIANTS = {
         {"methods": [{"type": "LoRA"}, {"type": "BitFit"}]},
         {"methods": [{"type": "BitFit"}, {"type": "DoRA"}, {"type": "RelativeBias"}]},
         {"methods": [{"type": "Adapter"}, {"type": "LoRA", "targets": ["fc1"]}]},
+        {"methods": [{"type": "LoRA"}, {"type": "SSF"}, {"type": "BitFit"}]},
+        {"methods": [{"type": "DoRA"}, {"type": "SSF", "groups": ["norm", "attn"]}, {"type": "LoRA"}]},
     ],
     "DoRA": [{}, {"targets": ["k", "proj", "fc2"], "rank": 2, "scale": 0.5}],
     "LoRA": [{}, {"targets": ["k", "proj", "fc1"], "bias": False, "rank": 2}, {"targets": ["fc1", "fc2"]}],
@@ -31,6 +33,12 @@ VARIANTS = {
     "Hyperformer": [{}, {"sites": "mlp", "reduction": 16}, {"literal": True}],
     "Polyhistor": [{}, {"placement": "sequential", "rank": 1, "init": "fan_in"}, {"literal": True}],
     "PolyhistorLite": [{}, {"placement": "sequential", "reduction": 4, "init": "fan_in"}, {"literal": True}],
+    "SSF": [
+        {},
+        {"groups": ["embed", "norm", "mlp"], "init": "identity"},
+        {"groups": ["norm", "mlp"], "scale": "scalar", "blocks": 2},
+        {"groups": "norm", "scale": "none"},
+    ],
 }
 """Options under which a method is tested besides its defaults; a method that is not here is tested as it is."""
 
@@ -264,3 +272,9 @@ def test_unsupported_encoders_are_refused(config, family):
     with pytest.raises(ValueError, match="this encoder") as error:
         attached(family, config)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("first", ["LoRA", "SSF", "DoRA"])
+def test_dora_on_a_changed_weight_is_refused(first):
+    with pytest.raises(ValueError, match="DoRA must come before it"):
+        attached("swin", {"type": "Composite", "methods": [{"type": first}, {"type": "DoRA"}]})

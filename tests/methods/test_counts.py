@@ -1,8 +1,7 @@
-"""Parameter counts of the Polyhistor paper's tables.
+"""Parameter counts of the papers' tables.
 
-The paper prints millions with two decimals (arXiv 2210.03265, tables 1 to 8); the integers are those of the structures
-that explain them, worked out apart from this code.
-T = 4 tasks with 21 + 7 + 1 + 3 channels.
+Polyhistor's prints millions with two decimals (arXiv 2210.03265, tables 1 to 8); the integers are those of the
+structures that explain them, worked out apart from this code. T = 4 tasks with 21 + 7 + 1 + 3 channels.
 """
 
 from __future__ import annotations
@@ -19,6 +18,8 @@ ENCODER_NAMES = {
     "Swin-T": "swin_tiny_patch4_window7_224",
     "Swin-B": "swin_base_patch4_window7_224",
     "PVT-S": "pvt_small",
+    "ViT-B": "vit_base_patch16_224",
+    "ConvNeXt-B": "convnext_base",
 }
 DECODER_COUNTS = {"Swin-T": 2549024, "Swin-B": 3044384, "PVT-S": 2111520}
 
@@ -96,8 +97,9 @@ def trained(*modules: nn.Module) -> int:
 
 
 @functools.cache
-def plain_encoder(family: str) -> nn.Module:
-    return ENCODERS.build({"type": "TimmEncoder", "name": ENCODER_NAMES[family], "size": (224, 224)})
+def plain_encoder(family: str, final_norm: bool = False) -> nn.Module:
+    config = {"type": "TimmEncoder", "name": ENCODER_NAMES[family], "size": (224, 224), "final_norm": final_norm}
+    return ENCODERS.build({**config, "weights": False})
 
 
 @pytest.mark.parametrize(("family", "config", "expected", "printed"), ROWS, ids=str)
@@ -120,3 +122,46 @@ def test_decoder_count(family):
         for k in (21, 7, 1, 3)
     ]
     assert trained(*decoders) == DECODER_COUNTS[family]
+
+
+def without(group: str) -> dict:
+    return {"groups": [name for name in ("embed", "norm", "attn", "mlp", "final") if name != group]}
+
+
+# classifiers of SSF with their heads, T = 1 (arXiv 2210.08823, tables 5 and 6; printed rounded or truncated)
+SSF_ROWS = [
+    ("ViT-B", 100, {}, 282724, 0.28),
+    ("ViT-B", 1000, {}, 974824, 0.97),
+    ("Swin-B", 100, {}, 376932, 0.37),
+    ("Swin-B", 1000, {}, 1299432, 1.29),
+    ("ConvNeXt-B", 100, {}, 365156, 0.36),
+    ("ConvNeXt-B", 1000, {}, 1287656, 1.28),
+    ("ViT-B", 100, {"blocks": 2}, 113764, 0.11),
+    ("ViT-B", 100, {"blocks": 4}, 147556, 0.15),
+    ("ViT-B", 100, {"blocks": 8}, 215140, 0.22),
+    ("ViT-B", 100, without("mlp"), 190564, 0.19),
+    ("ViT-B", 100, without("attn"), 208996, 0.21),
+    ("ViT-B", 100, without("embed"), 281188, 0.28),
+    ("ViT-B", 100, without("norm"), 245860, 0.25),
+    ("ViT-B", 100, {"groups": "norm"}, 113764, 0.11),
+    ("ViT-B", 100, {"scale": "none"}, 179812, 0.18),
+    ("ViT-B", 100, {"shift": False}, 179812, 0.18),
+    ("ViT-B", 100, {"scale": "scalar"}, 179886, 0.18),
+]
+
+
+def head_count(encoder: nn.Module, classes: int) -> int:
+    """Of a linear classifier; ConvNeXt's trains the norm that it has behind its pooling."""
+    d = encoder.channels[-1]
+    return classes * (d + 1) + 2 * d * (not encoder.final_norm)
+
+
+@pytest.mark.parametrize(("family", "classes", "options", "expected", "printed"), SSF_ROWS, ids=str)
+def test_ssf_count(family, classes, options, expected, printed):
+    assert abs(expected / 1e6 - printed) <= 0.01
+    encoder = copy.deepcopy(plain_encoder(family, final_norm=family != "ConvNeXt-B"))
+    method = METHODS.build({"type": "SSF", **options})
+    counted = method.count(encoder, 1)
+    method.attach(encoder, ["classes"])
+    assert trained(encoder, method) == counted
+    assert counted + head_count(encoder, classes) == expected
