@@ -16,4 +16,5 @@ from mtl.methods import (  # noqa: F401
     polyhistor_lite,
     relative_bias,
     shared_adapter,
+    vpt,
 )

@@ -23,6 +23,8 @@ VARIANTS = {
         {"methods": [{"type": "LoRA"}, {"type": "BitFit"}]},
         {"methods": [{"type": "BitFit"}, {"type": "DoRA"}, {"type": "RelativeBias"}]},
         {"methods": [{"type": "Adapter"}, {"type": "LoRA", "targets": ["fc1"]}]},
+        {"methods": [{"type": "VPT", "prompts": 3}, {"type": "BitFit"}, {"type": "LoRA"}]},
+        {"methods": [{"type": "BitFit"}, {"type": "Compacter", "reduction": 2}, {"type": "VPT", "prompts": 3}]},
     ],
     "DoRA": [{}, {"targets": ["k", "proj", "fc2"], "rank": 2, "scale": 0.5}],
     "LoRA": [{}, {"targets": ["k", "proj", "fc1"], "bias": False, "rank": 2}, {"targets": ["fc1", "fc2"]}],
@@ -31,6 +33,15 @@ VARIANTS = {
     "Hyperformer": [{}, {"sites": "mlp", "reduction": 16}, {"literal": True}],
     "Polyhistor": [{}, {"placement": "sequential", "rank": 1, "init": "fan_in"}, {"literal": True}],
     "PolyhistorLite": [{}, {"placement": "sequential", "reduction": 4, "init": "fan_in"}, {"literal": True}],
+    "VPT": [
+        {"prompts": 3},
+        {"deep": True, "prompts": 3},
+        {"deep": True, "prompts": 2, "layers": 2, "shared": "within"},
+        {"deep": True, "prompts": 2, "layers": -3, "shared": "across", "project": 5},
+        {"deep": True, "form": "add"},
+        {"form": "add-1"},
+        {"form": "border", "prompts": 3},
+    ],
 }
 """Options under which a method is tested besides its defaults; a method that is not here is tested as it is."""
 
@@ -40,6 +51,7 @@ UNSUPPORTED = {
     "DoRA": {"convnext"},
     "Compacter": {"convnext"},
     "Hyperformer": {"convnext"},
+    "VPT": {"convnext"},  # convolutions take no tokens
 }
 """Families without a method's default sites."""
 
@@ -55,6 +67,8 @@ def label(config: dict) -> str:
 def supports(family: str, config: dict) -> bool:
     if "methods" in config:
         return all(supports(family, part) for part in config["methods"])
+    if config.get("form") == "border":
+        return family == "convnext"
     defaults = "targets" not in config and "sites" not in config
     needs_attention = defaults or set(config.get("targets", ())) & {"q", "k", "v", "proj"}
     return not needs_attention or family not in UNSUPPORTED.get(config["type"], ())

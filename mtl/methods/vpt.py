@@ -1,0 +1,228 @@
+"""VPT: learned prompts beside the tokens of a frozen encoder.
+
+Paper: https://arxiv.org/abs/2203.12119, equations 4 to 7; in the Polyhistor benchmark
+(https://arxiv.org/abs/2210.03265, section 5.2) for each task, p = 50:
+
+    shallow: [x₁, Z₁, E₁] = L₁([x₀, P, E₀]),  [xᵢ, Zᵢ, Eᵢ] = Lᵢ([xᵢ₋₁, Zᵢ₋₁, Eᵢ₋₁])
+    deep:    [xᵢ, _, Eᵢ] = Lᵢ([xᵢ₋₁, Pᵢ₋₁, Eᵢ₋₁])
+
+x the class token, E the patches, P the prompts. They start at U(-v, v), v = sqrt(6 / (3 * patch² + d)).
+
+Sites: every layer from the first with prompts on; Swin's and PVT's attentions; the patch mergings and embeddings
+between stages that shallow prompts pass. Swin: a copy of the prompts in every window, without relative bias and mask,
+what becomes of them averaged over the windows; a merging takes a prompt's channels four times. PVT:
+`mtl.methods.prompts.pvt`. ConvNeXt: a border of p pixels around the image (``form="border"``), on its stem.
+
+Trained, T tasks, layers with prompts of width d (the first, all, or those that ``layers`` says):
+    prepend: T * Σ p d   add: T * Σ N d, N patches   add-1: T * Σ d   border: T * 6p (H + W + 2p)
+    ``shared``: 1 for p (within), one layer for all of a stage (across)
+    ``project``: k for d, and for each stage T * (k d + d)
+
+An exact start is impossible: even prompts of zeros take part in attention. Nor can prompts be merged: no weight of the
+encoder stands for tokens that are not of the image.
+
+Departures: prompts are dropped before a feature map is taken, here after every layer, which changes nothing; across
+shares within a stage, since widths differ between stages; prompts that no later layer goes on with are keys and values
+alone; the border's image is resized to its old size, and its part is cut out of the maps
+(`mtl.methods.prompts.border`). With ``layers``, prompts pass through the layers after them unchanged in number, as in
+the authors' code. What other methods place around a whole attention does not see prompts in Swin and PVT.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from mtl.encoders.sites import Site
+from mtl.encoders.timm_encoder import TimmEncoder
+from mtl.methods.base import Method
+from mtl.methods.prompts import pvt, swin, vit
+from mtl.methods.prompts.added import Added
+from mtl.methods.prompts.bank import Bank, StageShape, start_bound
+from mtl.methods.prompts.border import Border, CutOut, Framed, WholeMap
+from mtl.methods.prompts.stream import Passed, Prompted, PromptedAttention, Stream, innermost
+from mtl.registry import METHODS, choices
+
+
+@dataclass(frozen=True)
+class Places:
+    """The adapters of a family whose tokens prompts are prepended to; None where the layer's suffices."""
+
+    layer: type[Prompted]
+    attention: type[PromptedAttention] | None = None
+    between: type[Passed] | None = None
+
+
+TOKENS = {
+    "VisionTransformer": Places(vit.ViTLayer),
+    "VisionTransformerDistilled": Places(vit.ViTLayer),
+    "SwinTransformer": Places(swin.SwinLayer, swin.SwinAttention, swin.SwinMerging),
+    "PyramidVisionTransformer": Places(pvt.PVTLayer, pvt.PVTAttention, pvt.PVTEmbedding),
+    "PyramidVisionTransformerV2": Places(pvt.PVTLayer, pvt.PVTAttention, pvt.PVTEmbedding),
+}
+
+DEFAULTS = {"prepend": 50, "add": None, "add-1": None, "border": 5}
+"""Form to its number of prompts; None where it follows from the form."""
+
+SHARED = ("within", "across", "both")
+
+
+@METHODS.register_module()
+class VPT(Method):
+    """See the module's docstring.
+
+    Args:
+        deep: prompts of their own for every layer instead of the first alone.
+        prompts: p; 50 where they are prepended, 5 pixels of a border; the forms that add have no choice.
+        form: "prepend" tokens, "add" one to each patch, "add-1" to all patches, or "border" (ConvNeXt).
+        layers: with ``deep``, n for the first n layers, -n for the last n; None for all.
+        shared: the prompts of a layer are the same ("within"), those of a stage's layers are ("across"), or "both".
+        project: k, the width of prompts that a linear map of their task and stage takes to the layers' width.
+        dropout: of the prompts, while training.
+    """
+
+    exact_start = False
+    why_not_mergeable = "no weight stands for a prompt"
+    per_task = ("bank.*",)
+
+    def __init__(
+        self,
+        deep: bool = False,
+        prompts: int | None = None,
+        form: str = "prepend",
+        layers: int | None = None,
+        shared: str | None = None,
+        project: int | None = None,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if form not in DEFAULTS:
+            raise ValueError(f"unknown form {form!r} of prompts; {choices(DEFAULTS, str(form))}")
+        if shared is not None and shared not in SHARED:
+            raise ValueError(f"prompts cannot be shared {shared!r}; {choices(SHARED, str(shared))}, or None")
+        if DEFAULTS[form] is None and (prompts is not None or shared in ("within", "both")):
+            raise ValueError(f"form {form!r} sets the number of prompts of a layer; leave out prompts, share across")
+        if form == "border" and (deep or shared or project or layers):
+            raise ValueError("form 'border' is one border: deep, layers, shared and project are for prompts in layers")
+        if layers is not None and not deep:
+            raise ValueError("layers chooses among deep prompts; set deep=True or leave it out")
+        for name, value in {"prompts": prompts, "project": project}.items():
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, not {value}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be 0 or more and below 1, not {dropout}")
+        self.deep = deep
+        self.prompts = prompts or DEFAULTS[form] or 1
+        self.form = form
+        self.layers = layers
+        self.shared = shared
+        self.project = project
+        self.dropout = dropout
+
+    def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
+        self._check(encoder)
+        patch, stream = encoder.model.feature_info[0]["reduction"], Stream()
+        if self.form == "border":
+            stem = next(site for site in encoder.sites() if site.kind == "patch_embed")
+            width = encoder.model.feature_info[0]["num_chs"]
+            self.bank: nn.Module = Border(len(tasks), self.prompts, encoder.size, start_bound(patch, width))
+            self._attach_border(encoder, stem, stream)
+            return
+        self.bank = Bank(self._shapes(encoder), len(tasks), patch)
+        if self.form == "prepend":
+            self._prepend(encoder, stream)
+            return
+        for site in self._own(encoder):
+            self.replace(encoder, site.path, Added(self.context, _key(site), _prefix(encoder, site), self.dropout))
+
+    def generate(self) -> dict[str, Tensor]:
+        return self.bank()
+
+    def count(self, encoder: TimmEncoder, num_tasks: int) -> int:
+        self._check(encoder)
+        if self.form == "border":
+            return num_tasks * 6 * self.prompts * (sum(encoder.size) + 2 * self.prompts)
+        return num_tasks * sum(shape.count() for shape in self._shapes(encoder))
+
+    def _prepend(self, encoder: TimmEncoder, stream: Stream) -> None:
+        places, sites = TOKENS[type(encoder.model).__name__], encoder.sites()
+        blocks, own = _blocks(encoder), {site.layer for site in self._own(encoder)}
+        blocks = blocks[next(i for i, site in enumerate(blocks) if site.layer in own) :]
+        for i, site in enumerate(blocks):
+            carries = i + 1 < len(blocks) and blocks[i + 1].layer not in own
+            if places.attention is not None:
+                attention = next(s for s in sites if s.kind == "attn" and s.layer == site.layer)
+                # inside of other adapters, which would have to know of prompts otherwise (a table for each task)
+                path = innermost(encoder.model, attention.path)
+                self.replace(encoder, path, places.attention(self.context, stream, carries))
+            key, prefix = _key(site) if site.layer in own else None, _prefix(encoder, site)
+            layer = places.layer(self.context, stream, key, self.prompts, carries, prefix, self.dropout)
+            self.replace(encoder, site.path, layer)
+            if carries and blocks[i + 1].stage != site.stage and places.between is not None:
+                for after in sites:
+                    if after.path == f"stages.{site.stage}.norm":
+                        self.replace(encoder, after.path, Passed(self.context, stream))
+                    elif after.kind == "downsample" and after.stage == site.stage + 1:
+                        self.replace(encoder, after.path, places.between(self.context, stream))
+
+    def _attach_border(self, encoder: TimmEncoder, stem: Site, stream: Stream) -> None:
+        self.replace(encoder, stem.path, Framed(self.context, self.prompts, self.dropout))
+        last = {site.stage: site for site in _blocks(encoder)}
+        downsamples = [site for site in encoder.sites() if site.kind == "downsample"]
+        for stage, site in last.items():
+            stride = encoder.model.feature_info[stage]["reduction"]
+            self.replace(
+                encoder, site.path, CutOut(self.context, stream, self.prompts, stride, carries=stage + 1 in last)
+            )
+        for site in downsamples:
+            self.replace(encoder, site.path, WholeMap(self.context, stream))
+
+    def _shapes(self, encoder: TimmEncoder) -> list[StageShape]:
+        stages: dict[int, list[Site]] = {}
+        for site in self._own(encoder):
+            stages.setdefault(site.stage, []).append(site)
+        shapes = []
+        for stage, sites in stages.items():
+            rows = 1 if self.shared in ("across", "both") else len(sites)
+            prompts = 1 if self.shared in ("within", "both") else self.prompts
+            if self.form == "add":
+                stride = encoder.model.feature_info[stage]["reduction"]
+                prompts = math.prod(-(-side // stride) for side in encoder.size)
+            shapes.append(StageShape(tuple(map(_key, sites)), rows, prompts, sites[0].dim, self.project))
+        return shapes
+
+    def _own(self, encoder: TimmEncoder) -> list[Site]:
+        """The layers that have prompts of their own."""
+        blocks = _blocks(encoder)
+        if not self.deep:
+            return blocks[:1]
+        if self.layers is None:
+            return blocks
+        if not 1 <= abs(self.layers) <= len(blocks):
+            raise ValueError(
+                f"layers must be 1..{len(blocks)} (the first) or -1..-{len(blocks)} (the last) here, not {self.layers}"
+            )
+        return blocks[: self.layers] if self.layers > 0 else blocks[self.layers :]
+
+    def _check(self, encoder: TimmEncoder) -> None:
+        family = type(encoder.model).__name__
+        forms = ("prepend", "add", "add-1") if family in TOKENS else ("border",) if family == "ConvNeXt" else ()
+        if self.form not in forms:
+            raise ValueError(f"this encoder, {family}, takes no prompts of form {self.form!r}; {choices(forms)}")
+
+
+def _blocks(encoder: TimmEncoder) -> list[Site]:
+    return [site for site in encoder.sites() if site.kind == "block"]
+
+
+def _key(site: Site) -> str:
+    return f"{site.path}.prompts"
+
+
+def _prefix(encoder: TimmEncoder, site: Site) -> int:
+    """Tokens before the patches' in a layer; PVT's class token joins in its last stage."""
+    prefix = getattr(encoder.model, "num_prefix_tokens", 0)
+    return prefix if encoder.plain or site.stage + 1 == len(encoder.channels) else 0
