@@ -11,10 +11,12 @@ x the class token, E the patches, P the prompts. They start at U(-v, v), v = sqr
 Sites: every layer from the first with prompts on; Swin's and PVT's attentions; the patch mergings and embeddings
 between stages that shallow prompts pass. Swin: a copy of the prompts in every window, without relative bias and mask,
 what becomes of them averaged over the windows; a merging takes a prompt's channels four times. PVT:
-`mtl.methods.prompts.pvt`. ConvNeXt: a border of p pixels around the image (``form="border"``), on its stem.
+`mtl.methods.prompts.pvt`. Prefix: in the attentions alone, keys and values instead of the tokens that they are made
+of, cheaper to run. ConvNeXt: a border of p pixels around the image (``form="border"``), on its stem.
 
 Trained, T tasks, layers with prompts of width d (the first, all, or those that ``layers`` says):
-    prepend: T * Σ p d   add: T * Σ N d, N patches   add-1: T * Σ d   border: T * 6p (H + W + 2p)
+    prepend: T * Σ p d   prefix: T * Σ 2 p d   add: T * Σ N d, N patches   add-1: T * Σ d
+    prepend-pixel: T * 3 p P², P the patch embedding's kernel   border: T * 6p (H + W + 2p)
     ``shared``: 1 for p (within), one layer for all of a stage (across)
     ``project``: k for d, and for each stage T * (k d + d)
 
@@ -43,28 +45,41 @@ from mtl.methods.prompts import pvt, swin, vit
 from mtl.methods.prompts.added import Added
 from mtl.methods.prompts.bank import Bank, StageShape, start_bound
 from mtl.methods.prompts.border import Border, CutOut, Framed, WholeMap
+from mtl.methods.prompts.pixels import PixelPrompts
 from mtl.methods.prompts.stream import Passed, Prompted, PromptedAttention, Stream, innermost
 from mtl.registry import METHODS, choices
 
 
 @dataclass(frozen=True)
 class Places:
-    """The adapters of a family whose tokens prompts are prepended to; None where the layer's suffices."""
+    """The adapters of a family whose tokens prompts are prepended to.
+
+    Attributes:
+        layer: of a layer.
+        attention: of an attention.
+        between: of what lies between stages; None where there are none.
+        whole_layers: the layer takes prompts as further tokens, and its attention needs no adapter for that.
+    """
 
     layer: type[Prompted]
-    attention: type[PromptedAttention] | None = None
+    attention: type[PromptedAttention]
     between: type[Passed] | None = None
+    whole_layers: bool = False
+
+
+_VIT = Places(vit.ViTLayer, vit.ViTAttention, whole_layers=True)
+_PVT = Places(pvt.PVTLayer, pvt.PVTAttention, pvt.PVTEmbedding)
 
 
 TOKENS = {
-    "VisionTransformer": Places(vit.ViTLayer),
-    "VisionTransformerDistilled": Places(vit.ViTLayer),
+    "VisionTransformer": _VIT,
+    "VisionTransformerDistilled": _VIT,
     "SwinTransformer": Places(swin.SwinLayer, swin.SwinAttention, swin.SwinMerging),
-    "PyramidVisionTransformer": Places(pvt.PVTLayer, pvt.PVTAttention, pvt.PVTEmbedding),
-    "PyramidVisionTransformerV2": Places(pvt.PVTLayer, pvt.PVTAttention, pvt.PVTEmbedding),
+    "PyramidVisionTransformer": _PVT,
+    "PyramidVisionTransformerV2": _PVT,
 }
 
-DEFAULTS = {"prepend": 50, "add": None, "add-1": None, "border": 5}
+DEFAULTS = {"prepend": 50, "prefix": 50, "prepend-pixel": 50, "add": None, "add-1": None, "border": 5}
 """Form to its number of prompts; None where it follows from the form."""
 
 SHARED = ("within", "across", "both")
@@ -76,8 +91,9 @@ class VPT(Method):
 
     Args:
         deep: prompts of their own for every layer instead of the first alone.
-        prompts: p; 50 where they are prepended, 5 pixels of a border; the forms that add have no choice.
-        form: "prepend" tokens, "add" one to each patch, "add-1" to all patches, or "border" (ConvNeXt).
+        prompts: p; 50 by default, 5 pixels of a border; the forms that add have no choice.
+        form: "prepend" tokens, "prefix" keys and values, "prepend-pixel" patches of the image, "add" one to each
+            patch, "add-1" to all patches, or "border" (ConvNeXt).
         layers: with ``deep``, n for the first n layers, -n for the last n; None for all.
         shared: the prompts of a layer are the same ("within"), those of a stage's layers are ("across"), or "both".
         project: k, the width of prompts that a linear map of their task and stage takes to the layers' width.
@@ -107,6 +123,8 @@ class VPT(Method):
             raise ValueError(f"form {form!r} sets the number of prompts of a layer; leave out prompts, share across")
         if form == "border" and (deep or shared or project or layers):
             raise ValueError("form 'border' is one border: deep, layers, shared and project are for prompts in layers")
+        if form == "prepend-pixel" and (deep or project):
+            raise ValueError("form 'prepend-pixel' has prompts before the first layer: deep and project are for others")
         if layers is not None and not deep:
             raise ValueError("layers chooses among deep prompts; set deep=True or leave it out")
         for name, value in {"prompts": prompts, "project": project}.items():
@@ -126,14 +144,18 @@ class VPT(Method):
         self._check(encoder)
         patch, stream = encoder.model.feature_info[0]["reduction"], Stream()
         if self.form == "border":
-            stem = next(site for site in encoder.sites() if site.kind == "patch_embed")
+            stem = _stem(encoder)
             width = encoder.model.feature_info[0]["num_chs"]
             self.bank: nn.Module = Border(len(tasks), self.prompts, encoder.size, start_bound(patch, width))
             self._attach_border(encoder, stem, stream)
             return
         self.bank = Bank(self._shapes(encoder), len(tasks), patch)
-        if self.form == "prepend":
+        if self.form in ("prepend", "prepend-pixel"):
             self._prepend(encoder, stream)
+            return
+        if self.form == "prefix":
+            for site in self._own(encoder):
+                self._attend(encoder, site, stream, False, _key(site), self.prompts, self.dropout)
             return
         for site in self._own(encoder):
             self.replace(encoder, site.path, Added(self.context, _key(site), _prefix(encoder, site), self.dropout))
@@ -150,14 +172,20 @@ class VPT(Method):
     def _prepend(self, encoder: TimmEncoder, stream: Stream) -> None:
         places, sites = TOKENS[type(encoder.model).__name__], encoder.sites()
         blocks, own = _blocks(encoder), {site.layer for site in self._own(encoder)}
-        blocks = blocks[next(i for i, site in enumerate(blocks) if site.layer in own) :]
+        if self.form == "prepend-pixel":
+            # the projection and the norm: a ViT asks its patch embedding for more than a forward
+            projection, own = _projection(encoder), set()
+            pixels = PixelPrompts(self.context, stream, _key(projection), self.prompts, self.dropout)
+            self.replace(encoder, projection.path, pixels)
+            for site in sites:
+                if site.path == f"{_stem(encoder).path}.norm":
+                    self.replace(encoder, site.path, Passed(self.context, stream))
+        else:
+            blocks = blocks[next(i for i, site in enumerate(blocks) if site.layer in own) :]
         for i, site in enumerate(blocks):
             carries = i + 1 < len(blocks) and blocks[i + 1].layer not in own
-            if places.attention is not None:
-                attention = next(s for s in sites if s.kind == "attn" and s.layer == site.layer)
-                # inside of other adapters, which would have to know of prompts otherwise (a table for each task)
-                path = innermost(encoder.model, attention.path)
-                self.replace(encoder, path, places.attention(self.context, stream, carries))
+            if not places.whole_layers:
+                self._attend(encoder, site, stream, carries)
             key, prefix = _key(site) if site.layer in own else None, _prefix(encoder, site)
             layer = places.layer(self.context, stream, key, self.prompts, carries, prefix, self.dropout)
             self.replace(encoder, site.path, layer)
@@ -167,6 +195,22 @@ class VPT(Method):
                         self.replace(encoder, after.path, Passed(self.context, stream))
                     elif after.kind == "downsample" and after.stage == site.stage + 1:
                         self.replace(encoder, after.path, places.between(self.context, stream))
+
+    def _attend(
+        self,
+        encoder: TimmEncoder,
+        block: Site,
+        stream: Stream,
+        carries: bool,
+        key: str | None = None,
+        prompts: int = 0,
+        dropout: float = 0.0,
+    ) -> None:
+        """Adapt the attention of a layer, inside of other adapters: else each would have to know of prompts."""
+        site = next(s for s in encoder.sites() if s.kind == "attn" and s.layer == block.layer)
+        adapter = TOKENS[type(encoder.model).__name__].attention
+        path = innermost(encoder.model, site.path)
+        self.replace(encoder, path, adapter(self.context, stream, carries, key, prompts, dropout))
 
     def _attach_border(self, encoder: TimmEncoder, stem: Site, stream: Stream) -> None:
         self.replace(encoder, stem.path, Framed(self.context, self.prompts, self.dropout))
@@ -181,6 +225,9 @@ class VPT(Method):
             self.replace(encoder, site.path, WholeMap(self.context, stream))
 
     def _shapes(self, encoder: TimmEncoder) -> list[StageShape]:
+        if self.form == "prepend-pixel":
+            site, p = _projection(encoder), 1 if self.shared in ("within", "both") else self.prompts
+            return [StageShape((_key(site),), 1, p, site.module.get_parameter("weight")[0].numel(), None)]
         stages: dict[int, list[Site]] = {}
         for site in self._own(encoder):
             stages.setdefault(site.stage, []).append(site)
@@ -191,7 +238,8 @@ class VPT(Method):
             if self.form == "add":
                 stride = encoder.model.feature_info[stage]["reduction"]
                 prompts = math.prod(-(-side // stride) for side in encoder.size)
-            shapes.append(StageShape(tuple(map(_key, sites)), rows, prompts, sites[0].dim, self.project))
+            width = sites[0].dim * (2 if self.form == "prefix" else 1)
+            shapes.append(StageShape(tuple(map(_key, sites)), rows, prompts, width, self.project))
         return shapes
 
     def _own(self, encoder: TimmEncoder) -> list[Site]:
@@ -209,13 +257,23 @@ class VPT(Method):
 
     def _check(self, encoder: TimmEncoder) -> None:
         family = type(encoder.model).__name__
-        forms = ("prepend", "add", "add-1") if family in TOKENS else ("border",) if family == "ConvNeXt" else ()
+        forms = [form for form in DEFAULTS if form != "border"] if family in TOKENS else []
+        if family == "ConvNeXt":
+            forms = ["border"]
         if self.form not in forms:
             raise ValueError(f"this encoder, {family}, takes no prompts of form {self.form!r}; {choices(forms)}")
 
 
 def _blocks(encoder: TimmEncoder) -> list[Site]:
     return [site for site in encoder.sites() if site.kind == "block"]
+
+
+def _stem(encoder: TimmEncoder) -> Site:
+    return next(site for site in encoder.sites() if site.kind == "patch_embed")
+
+
+def _projection(encoder: TimmEncoder) -> Site:
+    return next(site for site in encoder.sites() if site.kind == "patch_embed.proj")
 
 
 def _key(site: Site) -> str:

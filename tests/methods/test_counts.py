@@ -131,6 +131,9 @@ ONE_TASK = [
     ("vit_base_patch16_224", {"type": "VPT"}, 38400),
     ("vit_base_patch16_224", {"type": "VPT", "deep": True}, 460800),
     ("vit_base_patch16_224", {"type": "VPT", "deep": True, "layers": -3, "prompts": 10}, 23040),
+    ("vit_base_patch16_224", {"type": "VPT", "deep": True, "form": "prefix"}, 921600),
+    ("vit_base_patch16_224", {"type": "VPT", "form": "prepend-pixel", "prompts": 10}, 7680),
+    ("vit_base_patch16_224", {"type": "VPT", "form": "add"}, 150528),
     ("convnext_tiny", {"type": "VPT", "form": "border"}, 13740),
 ]
 

@@ -224,6 +224,37 @@ def test_pvt_by_hand(family, schedule):
     check(run(encoder, method, images), [torch.stack(maps) for maps in zip(*results, strict=True)])
 
 
+FAMILIES = ["swin", "vit", "pvt", "pvt_v2"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prefixes_equal_deep_prompts(family):
+    """Keys and values of deep prompts, made by hand, do what the prompts do."""
+    model, deep, method, images = adapted(family, {"deep": True, "prompts": P})
+    _, encoder, prefixes, _ = adapted(family, {"deep": True, "prompts": P, "form": "prefix"})
+    blocks = [m for m in model.modules() if hasattr(m, "attn")]
+    with torch.no_grad():
+        for stage, own in zip(prefixes.bank, method.bank, strict=True):
+            for row in range(own.rows):
+                block, prompts = blocks.pop(0), own.prompts[:, row]
+                maps = block.attn.kv if hasattr(block.attn, "kv") else block.attn.qkv
+                width = prompts.shape[-1]
+                stage.prompts[:, row] = maps(block.norm1(prompts))[..., -2 * width :]
+    assert not blocks
+    check(run(encoder, prefixes, images), run(deep, method, images))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pixels_equal_the_tokens_that_they_become(family):
+    model, encoder, pixels, images = adapted(family, {"form": "prepend-pixel", "prompts": P})
+    _, shallow, method, _ = adapted(family, {"prompts": P})
+    stem = model.patch_embed1 if family == "pvt" else model.patch_embed
+    with torch.no_grad():
+        tokens = pixels.bank[0].prompts @ stem.proj.weight.flatten(1).T + stem.proj.bias
+        method.bank[0].prompts.copy_(stem.norm(tokens))
+    check(run(encoder, pixels, images), run(shallow, method, images))
+
+
 @pytest.mark.parametrize("form", ["add", "add-1"])
 def test_added_prompts(form):
     model, encoder, method, images = adapted("vit", {"form": form, "deep": True})
@@ -319,12 +350,16 @@ def test_dropout_while_training_alone():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"form": "prefix"}, "unknown form 'prefix' of prompts; .*valid: add, add-1, border, prepend"),
+        (
+            {"form": "prefx"},
+            "unknown form 'prefx' of prompts; did you mean 'prefix'. valid: add, add-1, border, prefix, pre",
+        ),
         ({"prompts": 0}, "prompts must be 1 or more, not 0"),
         ({"project": 0}, "project must be 1 or more, not 0"),
         ({"shared": "all"}, "cannot be shared 'all'; valid: across, both, within, or None"),
         ({"form": "add", "prompts": 5}, "form 'add' sets the number"),
         ({"form": "border", "deep": True}, "form 'border' is one border"),
+        ({"form": "prepend-pixel", "deep": True}, "form 'prepend-pixel' has prompts before"),
         ({"layers": 2}, "layers chooses among deep prompts"),
         ({"dropout": 1}, "dropout must be"),
         ({"deep": True, "layers": 8}, r"layers must be 1..7 \(the first\) or -1..-7 \(the last\) here, not 8"),

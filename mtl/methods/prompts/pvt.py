@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtl.methods.prompts.pixels import project_patches
 from mtl.methods.prompts.stream import Passed, PromptedAround, PromptedAttention, dropout_rate, inside
 
 
@@ -26,12 +27,16 @@ class PVTLayer(PromptedAround):
 class PVTAttention(PromptedAttention):
     def forward(self, base: Any, x: Tensor, feat_size: tuple[int, int]) -> Tensor:
         """``(A*B, N, C)`` to the same shape; N = H*W of ``feat_size``."""
-        prompts = self.waiting()
-        p = prompts.shape[1]
-        sources = torch.cat([prompts, _reduced(base, x, feat_size)], 1)
-        queries = torch.cat([prompts, x], 1) if self.carries else x
+        sources, queries, p = _reduced(base, x, feat_size), x, 0
+        if self.key is None:
+            prompts = self.waiting()
+            p, sources = prompts.shape[1], torch.cat([prompts, sources], 1)
+            queries = torch.cat([prompts, x], 1) if self.carries else x
+        kv = base.kv(sources)
+        if self.key is not None:
+            kv = torch.cat([self.prefix(x.shape[0], kv), kv], 1)
         q = base.q(queries).unflatten(-1, (-1, base.head_dim)).transpose(1, 2)
-        k, v = base.kv(sources).unflatten(-1, (2, -1, base.head_dim)).permute(2, 0, 3, 1, 4)
+        k, v = kv.unflatten(-1, (2, -1, base.head_dim)).permute(2, 0, 3, 1, 4)
         y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_rate(base))
         y = base.proj(y.transpose(1, 2).flatten(2))
         if hasattr(base, "proj_drop"):
@@ -45,12 +50,8 @@ class PVTAttention(PromptedAttention):
 class PVTEmbedding(Passed):
     def through(self, base: nn.Module, prompts: Tensor) -> Tensor:
         embedding = inside(base)
-        conv = inside(embedding.proj)
-        # the output at this position sees no padding, in a map that is large enough for it
-        first = [-(-pad // stride) for pad, stride in zip(conv.padding, conv.stride, strict=True)]
-        H, W = (kernel + stride for kernel, stride in zip(conv.kernel_size, conv.stride, strict=True))
-        y = embedding.proj(prompts.flatten(0, 1)[:, :, None, None].expand(-1, -1, H, W))
-        return embedding.norm(y[:, :, first[0], first[1]].unflatten(0, prompts.shape[:2]))
+        patches = prompts.flatten(0, 1)[:, :, None, None].expand(-1, -1, *inside(embedding.proj).kernel_size)
+        return embedding.norm(project_patches(embedding.proj, patches).unflatten(0, prompts.shape[:2]))
 
 
 def _reduced(attention: Any, x: Tensor, feat_size: tuple[int, int]) -> Tensor:

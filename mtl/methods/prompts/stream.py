@@ -91,9 +91,7 @@ class Prompted(Adapter):
         if self.key is None:
             return self.stream.take()
         own = self.context.pick(self.context.generated[self.key]).to(x.dtype)
-        B = x.shape[0] // self.context.index.shape[0]
-        own = own.unsqueeze(1).expand(-1, B, self.prompts, -1).flatten(0, 1)
-        return F.dropout(own, self.dropout, self.training)
+        return repeated(own, x.shape[0], self.prompts, self.dropout, self.training)
 
 
 class PromptedAround(Prompted):
@@ -123,12 +121,31 @@ class PromptedAttention(Adapter):
     """An attention in which a layer's waiting prompts are keys and values, and queries if what they become is carried.
 
     It stands inside of all other adapters of the attention, which see the tokens alone.
+
+    Args:
+        stream: of the encoder.
+        carries: whether the next layer goes on with what becomes of the prompts.
+        key: of keys and values ``(T, p or 1, 2C)`` in the context's generated tensors, which take the place of the
+            waiting prompts' (the prefix form).
+        prompts: p of these keys.
+        dropout: of these keys and values.
     """
 
-    def __init__(self, context: TaskContext, stream: Stream, carries: bool) -> None:
+    def __init__(
+        self,
+        context: TaskContext,
+        stream: Stream,
+        carries: bool,
+        key: str | None = None,
+        prompts: int = 0,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__(context)
         self.stream = stream
         self.carries = carries
+        self.key = key
+        self.prompts = prompts
+        self.dropout = dropout
 
     def extra_repr(self) -> str:
         return "prompts are keys, values and queries" if self.carries else "prompts are keys and values"
@@ -136,6 +153,12 @@ class PromptedAttention(Adapter):
     def waiting(self) -> Tensor:
         """``(A*B, p, C)``."""
         return self.stream.next_tasks(self.context.index.shape[0])
+
+    def prefix(self, rows: int, like: Tensor) -> Tensor:
+        """Keys and values of the prefix form for a task-major batch of ``rows``, ``(rows, p, 2C)``."""
+        assert self.key is not None
+        own = self.context.pick(self.context.generated[self.key]).to(like.dtype)
+        return repeated(own, rows, self.prompts, self.dropout, self.training)
 
 
 class Passed(Adapter):
@@ -152,6 +175,12 @@ class Passed(Adapter):
     def through(self, base: nn.Module, prompts: Tensor) -> Tensor:
         """``(A*B, p, C)`` to ``(A*B, p, C')``."""
         return base(prompts)
+
+
+def repeated(prompts: Tensor, rows: int, p: int, dropout: float, training: bool) -> Tensor:
+    """Each task's prompts ``(A, p or 1, C)`` for a task-major batch, ``(rows, p, C)``."""
+    prompts = prompts.unsqueeze(1).expand(-1, rows // prompts.shape[0], p, -1).flatten(0, 1)
+    return F.dropout(prompts, dropout, training)
 
 
 def inside(module: Any) -> Any:

@@ -18,13 +18,20 @@ class SwinLayer(PromptedAround):
 class SwinAttention(PromptedAttention):
     def forward(self, base: Any, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """``(A*B*W, N, C)``, W windows of N tokens, to the same shape; ``mask`` ``(W, N, N)``."""
-        prompts = self.waiting()
-        h, p, W = base.num_heads, prompts.shape[1], x.shape[0] // prompts.shape[0]
+        h, tokens = base.num_heads, base.qkv(x)
+        if self.key is None:
+            copies = base.qkv(self.waiting())
+            W = x.shape[0] // copies.shape[0]
+        else:
+            W = 1 if mask is None else mask.shape[0]  # without a mask windows are like images
+            copies = self.prefix(x.shape[0] // W, tokens)
+        p = copies.shape[1]
         # (3, A*B, W, h, tokens, C/h); every window has the same prompts
-        tokens = base.qkv(x).unflatten(-1, (3, h, -1)).unflatten(0, (-1, W)).permute(3, 0, 1, 4, 2, 5)
-        copies = base.qkv(prompts).unflatten(-1, (3, h, -1)).permute(2, 0, 3, 1, 4).unsqueeze(2)
-        joint = torch.cat([copies.expand(-1, -1, W, -1, -1, -1).to(tokens.dtype), tokens], -2)
-        q, k, v = (joint if self.carries else tokens)[0], joint[1], joint[2]
+        tokens = tokens.unflatten(-1, (3, h, -1)).unflatten(0, (-1, W)).permute(3, 0, 1, 4, 2, 5)
+        copies = copies.unflatten(-1, (-1, h, tokens.shape[-1])).permute(2, 0, 3, 1, 4).unsqueeze(2)
+        copies = copies.expand(-1, -1, W, -1, -1, -1).to(tokens.dtype)
+        k, v = torch.cat([copies[-2:], tokens[1:]], -2)
+        q = torch.cat([copies[0], tokens[0]], -2) if self.carries else tokens[0]
         bias = base._get_rel_pos_bias()  # (1, h, N, N)
         if mask is not None:
             bias = bias + mask.unsqueeze(1)
