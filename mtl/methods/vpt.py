@@ -1,6 +1,6 @@
 """VPT: learned prompts beside the tokens of a frozen encoder.
 
-Paper: https://arxiv.org/abs/2203.12119, equations 4 to 7; in the Polyhistor benchmark
+Paper: https://arxiv.org/abs/2203.12119, equations 4, 5 and 7; in the Polyhistor benchmark
 (https://arxiv.org/abs/2210.03265, section 5.2) for each task, p = 50:
 
     shallow: [x₁, Z₁, E₁] = L₁([x₀, P, E₀]),  [xᵢ, Zᵢ, Eᵢ] = Lᵢ([xᵢ₋₁, Zᵢ₋₁, Eᵢ₋₁])
@@ -34,50 +34,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from mtl.encoders.sites import Site
 from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Method
-from mtl.methods.prompts import pvt, swin, vit
 from mtl.methods.prompts.added import Added
 from mtl.methods.prompts.bank import Bank, StageShape, start_bound
-from mtl.methods.prompts.border import Border, CutOut, Framed, WholeMap
-from mtl.methods.prompts.pixels import PixelPrompts
-from mtl.methods.prompts.stream import Passed, Prompted, PromptedAttention, Stream, innermost
+from mtl.methods.prompts.border import Border, frame
+from mtl.methods.prompts.placing import (
+    TOKENS,
+    blocks_of,
+    key_of,
+    prefix,
+    prefix_tokens,
+    prepend,
+    prepend_pixels,
+    projection_of,
+)
+from mtl.methods.prompts.stream import Stream
 from mtl.registry import METHODS, choices
-
-
-@dataclass(frozen=True)
-class Places:
-    """The adapters of a family whose tokens prompts are prepended to.
-
-    Attributes:
-        layer: of a layer.
-        attention: of an attention.
-        between: of what lies between stages; None where there are none.
-        whole_layers: the layer takes prompts as further tokens, and its attention needs no adapter for that.
-    """
-
-    layer: type[Prompted]
-    attention: type[PromptedAttention]
-    between: type[Passed] | None = None
-    whole_layers: bool = False
-
-
-_VIT = Places(vit.ViTLayer, vit.ViTAttention, whole_layers=True)
-_PVT = Places(pvt.PVTLayer, pvt.PVTAttention, pvt.PVTEmbedding)
-
-
-TOKENS = {
-    "VisionTransformer": _VIT,
-    "VisionTransformerDistilled": _VIT,
-    "SwinTransformer": Places(swin.SwinLayer, swin.SwinAttention, swin.SwinMerging),
-    "PyramidVisionTransformer": _PVT,
-    "PyramidVisionTransformerV2": _PVT,
-}
 
 DEFAULTS = {"prepend": 50, "prefix": 50, "prepend-pixel": 50, "add": None, "add-1": None, "border": 5}
 """Form to its number of prompts; None where it follows from the form."""
@@ -142,23 +119,23 @@ class VPT(Method):
 
     def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
         self._check(encoder)
-        patch, stream = encoder.model.feature_info[0]["reduction"], Stream()
+        patch, own = encoder.model.feature_info[0]["reduction"], self._own(encoder)
         if self.form == "border":
-            stem = _stem(encoder)
-            width = encoder.model.feature_info[0]["num_chs"]
-            self.bank: nn.Module = Border(len(tasks), self.prompts, encoder.size, start_bound(patch, width))
-            self._attach_border(encoder, stem, stream)
+            bound = start_bound(patch, encoder.model.feature_info[0]["num_chs"])
+            self.bank: nn.Module = Border(len(tasks), self.prompts, encoder.size, bound)
+            frame(self, encoder, self.prompts, self.dropout)
             return
         self.bank = Bank(self._shapes(encoder), len(tasks), patch)
-        if self.form in ("prepend", "prepend-pixel"):
-            self._prepend(encoder, stream)
-            return
         if self.form == "prefix":
-            for site in self._own(encoder):
-                self._attend(encoder, site, stream, False, _key(site), self.prompts, self.dropout)
-            return
-        for site in self._own(encoder):
-            self.replace(encoder, site.path, Added(self.context, _key(site), _prefix(encoder, site), self.dropout))
+            prefix(self, encoder, own, self.prompts, self.dropout)
+        elif self.form == "prepend-pixel":
+            prepend_pixels(self, encoder, self.prompts, self.dropout)
+        elif self.form == "prepend":
+            prepend(self, encoder, own, Stream(), self.prompts, self.dropout)
+        else:
+            for site in own:
+                adapter = Added(self.context, key_of(site), prefix_tokens(encoder, site), self.dropout)
+                self.replace(encoder, site.path, adapter)
 
     def generate(self) -> dict[str, Tensor]:
         return self.bank()
@@ -169,65 +146,10 @@ class VPT(Method):
             return num_tasks * 6 * self.prompts * (sum(encoder.size) + 2 * self.prompts)
         return num_tasks * sum(shape.count() for shape in self._shapes(encoder))
 
-    def _prepend(self, encoder: TimmEncoder, stream: Stream) -> None:
-        places, sites = TOKENS[type(encoder.model).__name__], encoder.sites()
-        blocks, own = _blocks(encoder), {site.layer for site in self._own(encoder)}
-        if self.form == "prepend-pixel":
-            # the projection and the norm: a ViT asks its patch embedding for more than a forward
-            projection, own = _projection(encoder), set()
-            pixels = PixelPrompts(self.context, stream, _key(projection), self.prompts, self.dropout)
-            self.replace(encoder, projection.path, pixels)
-            for site in sites:
-                if site.path == f"{_stem(encoder).path}.norm":
-                    self.replace(encoder, site.path, Passed(self.context, stream))
-        else:
-            blocks = blocks[next(i for i, site in enumerate(blocks) if site.layer in own) :]
-        for i, site in enumerate(blocks):
-            carries = i + 1 < len(blocks) and blocks[i + 1].layer not in own
-            if not places.whole_layers:
-                self._attend(encoder, site, stream, carries)
-            key, prefix = _key(site) if site.layer in own else None, _prefix(encoder, site)
-            layer = places.layer(self.context, stream, key, self.prompts, carries, prefix, self.dropout)
-            self.replace(encoder, site.path, layer)
-            if carries and blocks[i + 1].stage != site.stage and places.between is not None:
-                for after in sites:
-                    if after.path == f"stages.{site.stage}.norm":
-                        self.replace(encoder, after.path, Passed(self.context, stream))
-                    elif after.kind == "downsample" and after.stage == site.stage + 1:
-                        self.replace(encoder, after.path, places.between(self.context, stream))
-
-    def _attend(
-        self,
-        encoder: TimmEncoder,
-        block: Site,
-        stream: Stream,
-        carries: bool,
-        key: str | None = None,
-        prompts: int = 0,
-        dropout: float = 0.0,
-    ) -> None:
-        """Adapt the attention of a layer, inside of other adapters: else each would have to know of prompts."""
-        site = next(s for s in encoder.sites() if s.kind == "attn" and s.layer == block.layer)
-        adapter = TOKENS[type(encoder.model).__name__].attention
-        path = innermost(encoder.model, site.path)
-        self.replace(encoder, path, adapter(self.context, stream, carries, key, prompts, dropout))
-
-    def _attach_border(self, encoder: TimmEncoder, stem: Site, stream: Stream) -> None:
-        self.replace(encoder, stem.path, Framed(self.context, self.prompts, self.dropout))
-        last = {site.stage: site for site in _blocks(encoder)}
-        downsamples = [site for site in encoder.sites() if site.kind == "downsample"]
-        for stage, site in last.items():
-            stride = encoder.model.feature_info[stage]["reduction"]
-            self.replace(
-                encoder, site.path, CutOut(self.context, stream, self.prompts, stride, carries=stage + 1 in last)
-            )
-        for site in downsamples:
-            self.replace(encoder, site.path, WholeMap(self.context, stream))
-
     def _shapes(self, encoder: TimmEncoder) -> list[StageShape]:
         if self.form == "prepend-pixel":
-            site, p = _projection(encoder), 1 if self.shared in ("within", "both") else self.prompts
-            return [StageShape((_key(site),), 1, p, site.module.get_parameter("weight")[0].numel(), None)]
+            site, p = projection_of(encoder), 1 if self.shared in ("within", "both") else self.prompts
+            return [StageShape((key_of(site),), 1, p, site.module.get_parameter("weight")[0].numel(), None)]
         stages: dict[int, list[Site]] = {}
         for site in self._own(encoder):
             stages.setdefault(site.stage, []).append(site)
@@ -239,12 +161,12 @@ class VPT(Method):
                 stride = encoder.model.feature_info[stage]["reduction"]
                 prompts = math.prod(-(-side // stride) for side in encoder.size)
             width = sites[0].dim * (2 if self.form == "prefix" else 1)
-            shapes.append(StageShape(tuple(map(_key, sites)), rows, prompts, width, self.project))
+            shapes.append(StageShape(tuple(map(key_of, sites)), rows, prompts, width, self.project))
         return shapes
 
     def _own(self, encoder: TimmEncoder) -> list[Site]:
         """The layers that have prompts of their own."""
-        blocks = _blocks(encoder)
+        blocks = blocks_of(encoder)
         if not self.deep:
             return blocks[:1]
         if self.layers is None:
@@ -262,25 +184,3 @@ class VPT(Method):
             forms = ["border"]
         if self.form not in forms:
             raise ValueError(f"this encoder, {family}, takes no prompts of form {self.form!r}; {choices(forms)}")
-
-
-def _blocks(encoder: TimmEncoder) -> list[Site]:
-    return [site for site in encoder.sites() if site.kind == "block"]
-
-
-def _stem(encoder: TimmEncoder) -> Site:
-    return next(site for site in encoder.sites() if site.kind == "patch_embed")
-
-
-def _projection(encoder: TimmEncoder) -> Site:
-    return next(site for site in encoder.sites() if site.kind == "patch_embed.proj")
-
-
-def _key(site: Site) -> str:
-    return f"{site.path}.prompts"
-
-
-def _prefix(encoder: TimmEncoder, site: Site) -> int:
-    """Tokens before the patches' in a layer; PVT's class token joins in its last stage."""
-    prefix = getattr(encoder.model, "num_prefix_tokens", 0)
-    return prefix if encoder.plain or site.stage + 1 == len(encoder.channels) else 0

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtl.methods.base import Adapter, TaskContext
+from mtl.encoders.timm_encoder import TimmEncoder
+from mtl.methods.base import Adapter, Method, TaskContext
 from mtl.methods.prompts.stream import Stream
 
 ROWS, COLUMNS = "border.rows", "border.columns"
@@ -89,3 +90,17 @@ class WholeMap(Adapter):
 
     def pre(self, x: Tensor) -> Tensor:
         return self.stream.take()
+
+
+def frame(method: Method, encoder: TimmEncoder, pixels: int, dropout: float) -> None:
+    """A border around the images of a ConvNeXt."""
+    stream, sites, info = Stream(), encoder.sites(), encoder.model.feature_info
+    last = {site.stage: site for site in sites if site.kind == "block"}
+    for site in sites:
+        if site.kind == "patch_embed":
+            method.replace(encoder, site.path, Framed(method.context, pixels, dropout))
+        elif site.kind == "downsample":
+            method.replace(encoder, site.path, WholeMap(method.context, stream))
+        elif site is last.get(site.stage):
+            stride, carries = info[site.stage]["reduction"], site.stage + 1 in last
+            method.replace(encoder, site.path, CutOut(method.context, stream, pixels, stride, carries))
