@@ -17,4 +17,5 @@ from mtl.methods import (  # noqa: F401
     relative_bias,
     shared_adapter,
     ssf,
+    vpt,
 )

@@ -69,8 +69,18 @@ def biased(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def tables(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The attentions of an encoder that have a relative position table, by path."""
-    return [(path, module) for path, module in _own(model) if TABLE in module._parameters]
+    """The attentions of an encoder that have a relative position table, by the path of their outermost adapter.
+
+    An adapter that computes an attention anew (prompts in its windows) needs the attention itself as its base, and one
+    that runs it for a table at a time stands around all others.
+    """
+    return [(_outermost(model, path), module) for path, module in _own(model) if TABLE in module._parameters]
+
+
+def _outermost(model: nn.Module, path: str) -> str:
+    while getattr(model.get_submodule(path.rpartition(".")[0]), "is_wrapper", False):
+        path = path.rpartition(".")[0]
+    return path
 
 
 def _own(model: nn.Module) -> list[tuple[str, nn.Module]]:

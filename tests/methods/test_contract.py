@@ -25,6 +25,9 @@ VARIANTS = {
         {"methods": [{"type": "Adapter"}, {"type": "LoRA", "targets": ["fc1"]}]},
         {"methods": [{"type": "LoRA"}, {"type": "SSF"}, {"type": "BitFit"}]},
         {"methods": [{"type": "DoRA"}, {"type": "SSF", "groups": ["norm", "attn"]}, {"type": "LoRA"}]},
+        {"methods": [{"type": "VPT", "prompts": 3}, {"type": "BitFit"}, {"type": "LoRA"}]},
+        {"methods": [{"type": "VPT", "form": "prefix", "prompts": 2}, {"type": "RelativeBias"}]},
+        {"methods": [{"type": "BitFit"}, {"type": "Compacter", "reduction": 2}, {"type": "VPT", "prompts": 3}]},
     ],
     "DoRA": [{}, {"targets": ["k", "proj", "fc2"], "rank": 2, "scale": 0.5}],
     "LoRA": [{}, {"targets": ["k", "proj", "fc1"], "bias": False, "rank": 2}, {"targets": ["fc1", "fc2"]}],
@@ -39,6 +42,17 @@ VARIANTS = {
         {"groups": ["norm", "mlp"], "scale": "scalar", "blocks": 2},
         {"groups": "norm", "scale": "none"},
     ],
+    "VPT": [
+        {"prompts": 3},
+        {"deep": True, "prompts": 3},
+        {"deep": True, "prompts": 2, "layers": 2, "shared": "within"},
+        {"deep": True, "prompts": 2, "layers": -3, "shared": "across", "project": 5},
+        {"deep": True, "form": "prefix", "prompts": 2},
+        {"form": "prepend-pixel", "prompts": 2},
+        {"deep": True, "form": "add"},
+        {"form": "add-1"},
+        {"form": "border", "prompts": 3},
+    ],
 }
 """Options under which a method is tested besides its defaults; a method that is not here is tested as it is."""
 
@@ -48,6 +62,7 @@ UNSUPPORTED = {
     "DoRA": {"convnext"},
     "Compacter": {"convnext"},
     "Hyperformer": {"convnext"},
+    "VPT": {"convnext"},  # convolutions take no tokens
 }
 """Families without a method's default sites."""
 
@@ -63,6 +78,8 @@ def label(config: dict) -> str:
 def supports(family: str, config: dict) -> bool:
     if "methods" in config:
         return all(supports(family, part) for part in config["methods"])
+    if config.get("form") == "border":
+        return family == "convnext"
     defaults = "targets" not in config and "sites" not in config
     needs_attention = defaults or set(config.get("targets", ())) & {"q", "k", "v", "proj"}
     return not needs_attention or family not in UNSUPPORTED.get(config["type"], ())
@@ -183,7 +200,13 @@ def test_merge(family, config):
 
 # tracing is slow, and options change adapters alone: every method on every family, its options on one of them
 DEFAULTS = {config["type"]: config for config in reversed(CONFIGS)}
-GRAPHS = [pair for pair in PAIRS if pair.values[0] == "swin" or pair.values[1] is DEFAULTS[pair.values[1]["type"]]]
+GRAPHS = [
+    pair
+    for pair in PAIRS
+    if pair.values[0] == "swin"
+    or pair.values[1] is DEFAULTS[pair.values[1]["type"]]
+    or pair.values[1].get("form") == "border"  # no default on any family
+]
 
 
 @pytest.mark.parametrize(("family", "config"), GRAPHS)

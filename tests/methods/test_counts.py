@@ -86,6 +86,9 @@ ROWS = [
     ("Swin-T", {"type": "Compacter", "sites": "mlp", "reduction": 8}, 94952, 0.09),
     ("Swin-B", {"type": "Compacter", "sites": "mlp", "reduction": 16}, 249672, 0.25),
     ("PVT-S", {"type": "Compacter", "sites": "mlp", "reduction": 16}, 86328, 0.09),
+    ("Swin-T", {"type": "VPT"}, 19200, 0.02),
+    ("Swin-T", {"type": "VPT", "deep": True}, 883200, 0.88),
+    ("Swin-B", {"type": "VPT", "deep": True}, 2406400, 2.41),
     # equations 3 and 5 to the letter; 37,800 k + 4k, and 64*2304 + 50*32 + 4*1426, by hand
     ("Swin-T", {"type": "Polyhistor", "literal": True}, 2419456, None),
     ("Swin-T", {"type": "PolyhistorLite", "literal": True}, 154760, None),
@@ -165,3 +168,25 @@ def test_ssf_count(family, classes, options, expected, printed):
     method.attach(encoder, ["classes"])
     assert trained(encoder, method) == counted
     assert counted + head_count(encoder, classes) == expected
+
+
+# the paper of VPT (arXiv 2203.12119) prints multiples of the head's size; p d and L p d by hand, and for the border of
+# 5 pixels at 224 its area, 3 * (234² - 224²)
+ONE_TASK = [
+    ("vit_base_patch16_224", {"type": "VPT"}, 38400),
+    ("vit_base_patch16_224", {"type": "VPT", "deep": True}, 460800),
+    ("vit_base_patch16_224", {"type": "VPT", "deep": True, "layers": -3, "prompts": 10}, 23040),
+    ("vit_base_patch16_224", {"type": "VPT", "deep": True, "form": "prefix"}, 921600),
+    ("vit_base_patch16_224", {"type": "VPT", "form": "prepend-pixel", "prompts": 10}, 7680),
+    ("vit_base_patch16_224", {"type": "VPT", "form": "add"}, 150528),
+    ("convnext_tiny", {"type": "VPT", "form": "border"}, 13740),
+]
+
+
+@pytest.mark.parametrize(("name", "config", "expected"), ONE_TASK, ids=str)
+def test_count_of_one_task(name, config, expected):
+    encoder = ENCODERS.build({"type": "TimmEncoder", "name": name, "size": (224, 224)})
+    method = METHODS.build(config)
+    assert method.count(encoder, 1) == expected
+    method.attach(encoder, ["semseg"])
+    assert trained(encoder, method) == expected

@@ -1,0 +1,1 @@
+"""Visual prompts in each family of encoders; what `mtl.methods.vpt` attaches."""
