@@ -32,6 +32,7 @@ class Composite(Method):
         self.shares_encoder = all(part.shares_encoder for part in self.parts)
         self.exact_start = all(part.exact_start for part in self.parts)
         self.mergeable = all(part.mergeable for part in self.parts)
+        self.copies = next((part.copies for part in self.parts if part.copies), "")
         self.why_not_mergeable = "; ".join(
             f"{type(part).__name__}: {part.why_not_mergeable}" for part in self.parts if not part.mergeable
         )
