@@ -109,10 +109,10 @@ class TraceableBlock(PadFirstBlock):
 
 
 def make_traceable(model: nn.Module) -> None:
-    """Give the Swin blocks of a timm model a form that can be exported for all sizes; for one trace of the model."""
+    """Give the Swin blocks of a timm model a form that can be exported for all sizes; anew before each trace or size."""
     windows = _Windows()
     for module in model.modules():
-        if type(module) is PadFirstBlock:
+        if isinstance(module, PadFirstBlock):
             module.__class__ = TraceableBlock
             module.windows = windows  # type: ignore[assignment]
 
