@@ -109,7 +109,7 @@ class TraceableBlock(PadFirstBlock):
 
 
 def make_traceable(model: nn.Module) -> None:
-    """Give the Swin blocks of a timm model a form that can be exported for all sizes; anew before each trace or size."""
+    """Give the Swin blocks of a timm model a form that exports for all sizes; anew before each trace or size."""
     windows = _Windows()
     for module in model.modules():
         if isinstance(module, PadFirstBlock):

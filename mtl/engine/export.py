@@ -159,7 +159,9 @@ def load_pt2(path: Path) -> Callable[[Tensor], dict[str, Tensor]]:
 def _save_onnx(program: ExportedProgram, names: Sequence[str], path: Path) -> None:
     _needs("onnx", "onnxscript")
     with _quiet(), torch.no_grad():
-        program = program.run_decompositions({torch.ops.aten._upsample_bicubic2d_aa.default: _bicubic})
+        bicubic = torch.ops.aten._upsample_bicubic2d_aa.default
+        if any(node.target is bicubic for node in program.graph.nodes):  # else spared: this is a trace of its own
+            program = program.run_decompositions({bicubic: _bicubic})
         try:
             graph: Any = torch.onnx.export(
                 program,
