@@ -13,7 +13,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,10 +167,13 @@ def _save_onnx(program: ExportedProgram, names: Sequence[str], path: Path) -> No
                 program,
                 dynamo=True,
                 verbose=False,
+                optimize=False,
                 input_names=["image"],
                 output_names=list(names),
                 opset_version=OPSET,
             )
+            with suppress(Exception):  # folding of constants, which knows not every operation; ONNX Runtime folds too
+                graph.optimize()
             graph.save(path, external_data=False)
         except Exception as error:
             raise ValueError(f"this model cannot be written as ONNX: {_first_line(error)}") from error

@@ -21,7 +21,7 @@ from mtl.engine.export import Graph, load_onnx, load_pt2, normalised, save_graph
 from mtl.engine.rebuild import rebuild
 
 SHALLOW = {
-    "swin": {"depths": (1, 2, 1, 1)},
+    "swin": {"depths": (2, 1, 1, 1)},
     "pvt": {"depths": (1, 1, 1, 1)},
     "pvt_v2": {"depths": (1, 1, 1, 1)},
     "convnext": {"depths": (1, 1, 1, 1)},
