@@ -18,6 +18,7 @@ def to_pyramid(maps: Sequence[Tensor], image_size: tuple[int, int]) -> list[Tens
     """
     H, W = image_size
     return [
-        F.interpolate(x, size=(-(-H // s), -(-W // s)), mode="bilinear", align_corners=False)
+        # not -(-H // s): in an exported graph a division of whole numbers may round towards zero
+        F.interpolate(x, size=((H + s - 1) // s, (W + s - 1) // s), mode="bilinear", align_corners=False)
         for x, s in zip(maps, STRIDES, strict=True)
     ]

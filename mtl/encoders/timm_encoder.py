@@ -21,8 +21,8 @@ from mtl.registry import ENCODERS
 class TimmEncoder(nn.Module):
     """A timm vision transformer, frozen, as four maps ``(B, C_i, H/s_i, W/s_i)``, s = 4, 8, 16, 32.
 
-    The timm model is `model`; methods replace modules inside it. Its classifier is removed, and so is its
-    final norm unless it is asked for.
+    The timm model is `model`, made with `arguments`; methods replace modules inside it. Its classifier is removed, and
+    so is its final norm unless it is asked for.
 
     Args:
         name: a timm model name of a supported family (`mtl.encoders.sites.FAMILIES`).
@@ -58,7 +58,8 @@ class TimmEncoder(nn.Module):
         self.frozen_eval = frozen_eval
         self.final_norm = final_norm
         self.trained = False
-        self.model = _create(name, (int(size[0]), int(size[1])), weights is True, dict(options or {}))
+        self.arguments = {**_size_arguments(name, self.size), **(options or {})}
+        self.model = _create(name, weights is True, self.arguments)
         pad_first(self.model)
         family = family_of(self.model)
         self.normed = family.normed
@@ -124,11 +125,10 @@ class TimmEncoder(nn.Module):
             raise ValueError(f"{self.name} takes images whose sides are multiples of {self.divisor}, not {tuple(size)}")
 
 
-def _create(name: str, size: tuple[int, int], pretrained: bool, options: dict[str, Any]) -> nn.Module:
+def _create(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('_')[0]}*")[:8]
         raise ValueError(f"timm has no model {name!r}; near: {', '.join(near) or 'see timm.list_models()'}")
-    arguments = {**_size_arguments(name, size), **options}
     try:
         return timm.create_model(name, pretrained=pretrained, **arguments)
     except TypeError as error:

@@ -1,11 +1,19 @@
 """The adapter file: what was trained and nothing else, a few megabytes of safetensors.
 
-Its tensors are the trained parameters and the decoders' buffers; its metadata says what they belong to: the configs of
-encoder, method, decoder and tasks, and the fingerprint of the base weights. Reading it never runs code from it.
+Its tensors are the trained parameters and the decoders' buffers; its metadata says what they belong to:
+
+    base     the fingerprint of the base weights
+    config   the configs of encoder, method, decoder and tasks
+    stacked  names of the tensors whose first axis is the tasks'
+    copies   prefix of the names that go on with a task's number; "" where there are none
+    digest   of the tensors, so that a damaged file is found out
+
+The last three came later: files without them are read all the same. Reading a file never runs code from it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 from collections.abc import Mapping, Sequence
@@ -13,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.registry import Registry
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -33,9 +42,35 @@ def trained_state(model: MultiTaskModel) -> dict[str, Tensor]:
 
 def save_adapter(model: MultiTaskModel, path: Path, config: Mapping[str, Any]) -> None:
     """Write the adapter file; ``config`` holds the configs that rebuild the model (JSON values only)."""
-    meta = {"format": FORMAT, "base": model.encoder.fingerprint, "config": json.dumps(config)}
+    write_adapter(path, trained_state(model), adapter_meta(model, config))
+
+
+def adapter_meta(model: MultiTaskModel, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What `read_meta` gives of the model's adapter file, without format and digest."""
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    stacked = sorted(model.method.task_parameters(model.encoder) & trained)
+    return {"base": model.encoder.fingerprint, "config": config, "stacked": stacked, "copies": model.method.copies}
+
+
+def write_adapter(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Write an adapter file of these tensors; ``meta`` is as `adapter_meta` gives it."""
     with replacing(path) as part:
-        save_file(trained_state(model), part, meta)
+        save_file(dict(state), part, encoded_meta(meta, digest(state)))
+
+
+def encoded_meta(meta: Mapping[str, Any], digest: str) -> dict[str, str]:
+    """The metadata as they are in the file."""
+    jsons = {key: json.dumps(meta[key]) for key in ("config", "stacked")}
+    return {"format": FORMAT, "base": meta["base"], "copies": meta["copies"], **jsons, "digest": digest}
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """A hash of names, shapes, types and values."""
+    found = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        found.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def read_meta(path: Path, formats: Sequence[str] = (FORMAT,)) -> dict[str, Any]:
@@ -52,6 +87,8 @@ def read_meta(path: Path, formats: Sequence[str] = (FORMAT,)) -> dict[str, Any]:
         config = json.loads(meta["config"])
         meta["base"]
         config["encoder"]["name"], config["method"]["type"], config["tasks"].keys()
+        if "stacked" in meta:
+            meta["stacked"] = [str(name) for name in json.loads(meta["stacked"])]
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"the metadata of {str(path)!r} is damaged: {error}") from error
     return {**meta, "config": config}
@@ -61,9 +98,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of an adapter file; `ValueError` where it is broken."""
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+            known = (file.metadata() or {}).get("digest")
     except (SafetensorError, OSError) as error:
         raise ValueError(f"cannot read the adapter file {str(path)!r}: {str(error).splitlines()[0]}") from error
+    if known is not None and known != digest(state):
+        raise ValueError(f"{str(path)!r} is damaged: its tensors are not those that it was written with")
+    return state
 
 
 def load_adapter(model: MultiTaskModel, path: Path, build: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -96,7 +137,7 @@ def check_build(saved: Mapping[str, Any] | None, own: Mapping[str, Any] | None, 
             f"{where} is of the tasks {', '.join(saved['tasks'])}, in this order; "
             f"the config has {', '.join(own['tasks'])}"
         )
-    theirs, ours = (_with_defaults(build["method"]) for build in (saved, own))
+    theirs, ours = (with_defaults(build["method"], METHODS) for build in (saved, own))
     for key in ["type", *ours, *theirs]:  # other options mean nothing where the method is another
         if theirs.get(key) != ours.get(key):
             raise ValueError(
@@ -105,10 +146,12 @@ def check_build(saved: Mapping[str, Any] | None, own: Mapping[str, Any] | None, 
             )
 
 
-def _with_defaults(method: Mapping[str, Any]) -> dict[str, Any]:
-    kind = METHODS.get(method["type"])
+def with_defaults(config: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+    """A part's config with the defaults of its arguments, JSON values only."""
+    # of the registry's own types alone: it would import any other name
+    kind = registry.module_dict.get(config["type"]) if isinstance(config["type"], str) else config["type"]
     parameters = inspect.signature(kind).parameters.values() if kind else ()
-    full = {p.name: p.default for p in parameters if p.default is not p.empty} | dict(method)
+    full = {p.name: p.default for p in parameters if p.default is not p.empty} | dict(config)
     return json.loads(json.dumps(full, default=str))  # tuples and lists alike
 
 

@@ -18,8 +18,11 @@ _USER_ERRORS = (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryE
 _RUN_ERRORS = (FloatingPointError, OSError)
 
 
-def add_config(parser: ArgumentParser) -> None:
-    parser.add_argument("config", help="a config file, such as configs/quickstart.py")
+def add_config(parser: ArgumentParser, several: bool = False) -> None:
+    if several:
+        parser.add_argument("configs", nargs="+", metavar="CONFIG", help="config files")
+    else:
+        parser.add_argument("config", help="a config file, such as configs/quickstart.py")
     parser.add_argument(
         "--method",
         metavar="NAME",

@@ -41,7 +41,7 @@ def rebuild(
     else:
         state = read_checkpoint(path)
         config, whole = state.get("build"), True
-    _check_parts(config, path)
+    check_parts(config, path)
     if whole and weights is not None:
         raise ValueError(f"{str(path)!r} holds its base weights; leave out the file of other ones")
     if not whole:
@@ -68,7 +68,7 @@ def _with_weights(encoder: Mapping[str, Any], weights: str | Path | bool | None,
     return dict(encoder)
 
 
-def _check_parts(config: Any, path: Path) -> None:
+def check_parts(config: Any, path: Path) -> None:
     """Raise `ValueError` unless every type is of a registered part: MMEngine imports and calls any other name."""
     if not isinstance(config, Mapping) or not {"encoder", "method", "tasks"} <= set(config) <= {
         *("encoder", "method", "tasks", "decoder")

@@ -114,12 +114,15 @@ class Method(nn.Module):
         exact_start: the encoder's output is unchanged right after attaching.
         mergeable: `merge` returns a plain encoder that computes the same; final once attached.
         per_task: names, with shell wildcards, of the method's own parameters whose first axis is the tasks'.
+        copies: prefix of the model's parameter names that go on with a task's number, where tasks have modules of
+            their own.
     """
 
     shares_encoder: bool = False
     exact_start: bool = True
     mergeable: bool = False
     per_task: ClassVar[tuple[str, ...]] = ()
+    copies: str = ""
 
     def __init__(self) -> None:
         super().__init__()

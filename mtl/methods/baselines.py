@@ -45,6 +45,7 @@ class SingleTaskFull(Method):
     """Fine-tune one whole encoder per task: what Δm is relative to."""
 
     mergeable = True
+    copies = "encoder.model.models."
 
     def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
         encoder.unfreeze()

@@ -35,6 +35,7 @@ class Composite(Method):
 
     def _ask_mergeable(self) -> None:
         self.mergeable = all(part.mergeable for part in self.parts)
+        self.copies = next((part.copies for part in self.parts if part.copies), "")
         self.why_not_mergeable = "; ".join(
             f"{type(part).__name__}: {part.why_not_mergeable}" for part in self.parts if not part.mergeable
         )

@@ -7,10 +7,11 @@ import copy
 import pytest
 import timm
 import torch
+from conftest import small_encoder
 from mmseg.models.backbones.swin import ShiftWindowMSA
 from timm.models.swin_transformer import SwinTransformerBlock
 
-from mtl.encoders.swin import PadFirstBlock, pad_first
+from mtl.encoders.swin import PadFirstBlock, make_traceable, pad_first
 
 
 @pytest.mark.parametrize("size", [(14, 14), (16, 23), (9, 30)])
@@ -41,3 +42,15 @@ def test_weights_and_names_stay():
     pad_first(model)
     assert sum(type(module) is PadFirstBlock for module in model.modules()) == 12
     assert list(before) == list(model.state_dict())
+
+
+def test_the_form_for_graphs_is_the_same_function():
+    """On maps that windows divide, on those that they do not, and on those that one window covers."""
+    encoder = small_encoder("swin").eval()
+    traceable = copy.deepcopy(encoder)
+    for size in [(64, 96), (96, 160), (256, 224)]:
+        make_traceable(traceable)
+        images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            for ours, theirs in zip(traceable(images), encoder(images), strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
