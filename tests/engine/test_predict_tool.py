@@ -214,6 +214,20 @@ def test_videos_without_frames_or_cut_off(checkpoint, tmp_path, capsys):
     assert 0 < len(read_film(out / "semseg" / "cut.mp4")[0]) < 20
 
 
+def test_a_video_that_cannot_be_encoded_stops_no_other(checkpoint, tmp_path, capfd):
+    film(tmp_path / "a.avi", 2, "MJPG", size=(40, 1))
+    film(tmp_path / "b.avi", 2, "MJPG")
+    capfd.readouterr()  # OpenCV's words on the first
+    out = tmp_path / "out"
+    assert predict(checkpoint, tmp_path / "a.avi", tmp_path / "b.avi", "--out", out, "--tasks", "semseg") == 1
+    shown = capfd.readouterr()
+    assert shown.out.startswith("1 of 2 inputs predicted")
+    heading, line = shown.err.splitlines()
+    assert heading == "1 could not be used or not as a whole:"
+    assert "a.mp4: OpenCV has no mp4v encoder for 1 x 40" in line
+    assert [path.name for path in (out / "semseg").iterdir()] == ["b.mp4"]
+
+
 def test_names_keep_apart(tmp_path):
     for name in ("a/x.jpg", "b/x.jpg", "b/x.png", "a/c/y.jpg", "b/c/y.jpg", "b/z.jpg", "b/c/Z.jpg"):
         save(tmp_path / name)
