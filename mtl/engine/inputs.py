@@ -61,7 +61,8 @@ def _expand(argument: str) -> tuple[list[Path], str]:
 
 def _usable(paths: Sequence[Path]) -> list[Path]:
     suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
-    return [p for p in paths if p.suffix.lower() in suffixes and not p.name.startswith(".") and p.is_file()]
+    # a link to what is gone is an image that cannot be read
+    return [p for p in paths if p.suffix.lower() in suffixes and not p.name.startswith(".") and not p.is_dir()]
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

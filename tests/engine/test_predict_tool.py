@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import cv2
 import numpy as np
@@ -226,6 +227,17 @@ def test_a_video_that_cannot_be_encoded_stops_no_other(checkpoint, tmp_path, cap
     assert heading == "1 could not be used or not as a whole:"
     assert "a.mp4: OpenCV has no mp4v encoder for 1 x 40" in line
     assert [path.name for path in (out / "semseg").iterdir()] == ["b.mp4"]
+
+
+def test_names_that_are_not_utf8_and_links_to_nothing(checkpoint, tmp_path, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save(folder / os.fsdecode(b"f\xfcr.jpg"))
+    (folder / "gone.jpg").symlink_to("nowhere.jpg")
+    assert predict(checkpoint, folder, "--out", out, "--tasks", "semseg") == 1
+    assert "cannot read the image" in capsys.readouterr().err.splitlines()[1]
+    assert [path.name for path in (out / "semseg").iterdir()] == [os.fsdecode(b"f\xfcr.png")]
+    manifest = json.loads((out / "predictions.json").read_text("utf-8"))
+    assert manifest["inputs"][os.fsdecode(b"f\xfcr")] == str(folder / os.fsdecode(b"f\xfcr.jpg"))
 
 
 def test_names_keep_apart(tmp_path):
