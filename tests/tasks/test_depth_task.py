@@ -54,7 +54,9 @@ def test_label_files(tmp_path):
     [
         ("a.npy", b"", r"cannot read the label .*a\.npy"),
         ("a.npy", np.array([{}], dtype=object), r"cannot read the label .*a\.npy"),
+        ("a.npy", b"PK\x03\x04", r"cannot read the label .*a\.npy"),
         ("a.npy", np.zeros((2, 2, 3)), r"a\.npy: depth is \(H, W\) metres"),
+        ("a.npy", np.full((2, 2), 3000, np.uint16), r"a\.npy: depth is \(H, W\) metres as floats, not .* uint16"),
         ("a.npy", -np.ones((2, 2)), r"a\.npy: depth is metres, 0 where there is none; the least here is -1"),
         ("a.png", b"", r"cannot read the label .*a\.png"),
         ("a.png", np.zeros((2, 2), np.uint8), r"has the channels 'L', not one of 16 bits"),
