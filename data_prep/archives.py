@@ -8,9 +8,12 @@ data set that is not as it should be with 1.
 from __future__ import annotations
 
 import errno
+import fcntl
+import gzip
 import hashlib
 import http.client
 import json
+import lzma
 import os
 import shutil
 import stat
@@ -23,6 +26,7 @@ import zipfile
 import zlib
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path, PurePosixPath
@@ -42,7 +46,10 @@ ATTEMPTS = 3
 PAUSE = 1.0
 """Seconds before the next try, times the tries that brought nothing."""
 _CHUNK = 1 << 20
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError)
+_BROKEN = (
+    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error),
+    *(EOFError, NotImplementedError, RuntimeError),
+)
 
 
 class TransferError(OSError):
@@ -144,6 +151,12 @@ def obtain(data: DataSet, root: Path, local: Sequence[Path], downloads: Path) ->
         if not file.is_file():
             raise ValueError(f"there is no archive {file}")
     _writable(root)
+    with _alone(root):
+        _bring(data, wanted, root, local, downloads)
+    return True
+
+
+def _bring(data: DataSet, wanted: Sequence[Archive], root: Path, local: Sequence[Path], downloads: Path) -> None:
     for file in local:
         put(data, file, root)
     for archive in wanted:
@@ -158,9 +171,27 @@ def obtain(data: DataSet, root: Path, local: Sequence[Path], downloads: Path) ->
         download(archive, file)
         try:
             put(data, file, root)
-        finally:
-            file.unlink()
-    return True
+        except ValueError:
+            file.unlink()  # broken: the next call downloads it again
+            raise
+        file.unlink()
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Two at once would write the same part of an archive and remove each other's extraction."""
+    folder = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(folder)
+        raise OSError(f"another process is bringing a data set to {root}; wait until it ends") from error
+    except OSError:
+        pass  # a network file system that cannot lock a folder
+    try:
+        yield
+    finally:
+        os.close(folder)
 
 
 def _writable(folder: Path) -> None:

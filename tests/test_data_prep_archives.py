@@ -298,6 +298,46 @@ def test_a_truncated_zip_leaves_nothing(data, tmp_path, capsys):
     assert not list((tmp_path / "root").iterdir())
 
 
+@pytest.mark.parametrize("form", ["gz", "xz", "bz2", ""])
+def test_a_damaged_tar_is_named(data, tmp_path, capsys, form):
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, f"w:{form}") as opened:
+        for name, content in {**FILES, "Set/noise": os.urandom(50_000)}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            opened.addfile(entry, io.BytesIO(content))
+    content = bytearray(path.read_bytes())
+    middle = slice(0, 200) if not form else slice(len(content) // 2, len(content) // 2 + 50)
+    content[middle] = bytes(255 - byte for byte in content[middle])
+    path.write_bytes(content)
+    assert script(data, tmp_path / "root", "--archive", path) == 2
+    assert re.fullmatch(r"error: .*x\.tar is (cut off or broken|no archive).*\n", capsys.readouterr().err)
+    assert not list((tmp_path / "root").iterdir())
+
+
+def test_an_interrupted_extraction_keeps_the_download(data, served, tmp_path, capsys, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(archives, "extract", stopped)
+        assert script(data, tmp_path / "root") == 1
+    assert "interrupted; the same command goes on" in capsys.readouterr().err
+    assert [p.name for p in (tmp_path / "root").iterdir()] == ["small.tgz"]
+    assert script(data, tmp_path / "root") == 0
+    assert len(served.asked) == 1
+
+
+def test_two_at_once_do_not_disturb_each_other(data, served, tmp_path, capsys):
+    root = tmp_path / "root"
+    root.mkdir()
+    with archives._alone(root):
+        assert script(data, root) == 1
+        assert "another process is bringing a data set to" in capsys.readouterr().err
+        assert not served.asked
+    assert script(data, root) == 0
+
+
 def test_a_disk_that_fills_while_extracting_leaves_nothing(data, tmp_path, capsys, monkeypatch):
     class Full(io.FileIO):
         def write(self, _):
