@@ -99,7 +99,7 @@ class NYUD(FileDataset):
             ("depth", ".npy"): lambda: self.tasks[task].from_array(read_array(path), str(path)),
             ("edge", ".png"): lambda: self.tasks[task].read(path),
         }
-        return readers[task, path.suffix]()
+        return readers[task, path.suffix.lower()]()
 
 
 def shift(ids: np.ndarray, where: str) -> np.ndarray:

@@ -60,7 +60,9 @@ class Depth(Task):
         self.nearest = nearest
 
     def read(self, path: Path) -> np.ndarray:
-        depth = read_array(path) if Path(path).suffix == ".npy" else read_levels16(path) * np.float32(self.level)
+        depth = (
+            read_array(path) if Path(path).suffix.lower() == ".npy" else read_levels16(path) * np.float32(self.level)
+        )
         return self.from_array(depth, str(path))
 
     def from_array(self, depth: np.ndarray, where: str) -> np.ndarray:

@@ -42,6 +42,8 @@ def test_label_files(tmp_path):
     metres = np.array([[0.0, 1.5], [np.nan, np.inf]], np.float64)
     np.save(tmp_path / "a.npy", metres)
     np.testing.assert_array_equal(Depth().read(tmp_path / "a.npy"), np.float32([[0, 1.5], [0, 0]]))
+    (tmp_path / "a.npy").rename(tmp_path / "A.NPY")
+    np.testing.assert_array_equal(Depth().read(tmp_path / "A.NPY"), np.float32([[0, 1.5], [0, 0]]))
     np.save(tmp_path / "b.npy", metres[:1, :, None])
     np.testing.assert_array_equal(Depth().read(tmp_path / "b.npy"), np.float32([[0, 1.5]]))
     Image.fromarray(np.array([[0, 1500, 9000]], np.uint16)).save(tmp_path / "c.png")
