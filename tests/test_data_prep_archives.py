@@ -453,7 +453,8 @@ def test_each_script_counts_what_is_there(tmp_path, capsys, name, files, shown):
         path.write_text("a")
     if name == "coco":
         path.write_text(
-            '{"images": [{"id": 1, "file_name": "a.jpg", "height": 1, "width": 1}], "annotations": [], '
+            '{"images": [{"id": 1, "file_name": "a.jpg", "height": 1, "width": 1}], "annotations": ['
+            '{"image_id": 1, "category_id": 1, "area": 1, "segmentation": []}], '
             '"categories": [{"id": 1, "name": "x"}]}'
         )
     assert run_tool(f"{name}.py", tmp_path, "--check", folder="data_prep") == 1
