@@ -214,7 +214,7 @@ def download(archive: Archive, target: Path) -> None:
         TransferError: with the address, the reason and what to do by hand.
     """
     part, note = (target.with_name(target.name + suffix) for suffix in (".part", ".part.json"))
-    idle = 0
+    idle, most = 0, part.stat().st_size if part.exists() else 0
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -225,7 +225,6 @@ def download(archive: Archive, target: Path) -> None:
     ) as progress:
         bar = progress.add_task(target.name, total=None)
         while True:
-            before = part.stat().st_size if part.exists() else 0
             try:
                 if _receive(
                     archive.url, part, note, lambda done, total: progress.update(bar, completed=done, total=total)
@@ -241,7 +240,8 @@ def download(archive: Archive, target: Path) -> None:
             except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
                 reason = f"no connection ({getattr(error, 'reason', '') or error or type(error).__name__})"
             after = part.stat().st_size if part.exists() else 0
-            idle = 0 if after > before else idle + 1
+            # more than ever: what is dropped and begun again would go on for ever
+            idle, most = (0, after) if after > most else (idle + 1, most)
             if idle >= ATTEMPTS:
                 raise TransferError(_by_hand(archive, reason))
             time.sleep(PAUSE * idle)
@@ -275,9 +275,11 @@ def _receive(url: str, part: Path, note: Path, report: Callable[[int, int | None
         resumed = answer.status == 206
         size = _total(answer.headers, resumed)
         validator = _validator(answer.headers)
-        if resumed and begun and (size, validator) != (begun["size"], begun["validator"]):
-            part.unlink()
-            return False
+        if resumed and begun:
+            same = (size, validator) == (begun["size"], begun["validator"])
+            if not same or not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+                part.unlink()
+                return False
         have = have if resumed else 0
         if size is not None and shutil.disk_usage(part.parent).free < size - have:
             raise TransferError(f"no room for {part}: {(size - have) / 2**30:.1f} GiB are to come")

@@ -33,6 +33,8 @@ class Served:
     cut: list[int] = field(default_factory=list)
     ranges: bool = True
     status: int = 200
+    shifted: int = 0
+    """By how much a part begins before what was asked for."""
     asked: list[str | None] = field(default_factory=list)
     url: str = ""
 
@@ -49,6 +51,7 @@ def served():
                 self.send_error(state.status)
                 return
             begin = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and state.ranges else 0
+            begin = max(begin - state.shifted, 0)
             if self.headers.get("If-Range", state.etag) != state.etag:
                 begin = 0
             body = state.content[begin:]
@@ -111,6 +114,15 @@ def test_a_later_run_goes_on(served, tmp_path):
 def test_a_server_without_ranges_starts_afresh(served, tmp_path):
     served.ranges, served.cut = False, [100_000]
     fetch(served, tmp_path)
+
+
+def test_a_server_that_sends_another_part_ends(served, tmp_path):
+    served.shifted, served.cut = 10, [100_000]
+    fetch(served, tmp_path)
+    assert served.asked == [None, "bytes=100000-", None]
+    served.cut = [100_000, 200_000] * 9
+    with pytest.raises(TransferError, match="the connection ended early"):
+        download(Archive(served.url, ("a",)), tmp_path / "other.tgz")
 
 
 @pytest.mark.parametrize("length", [300_000, 90_000, 400_000])
