@@ -144,12 +144,12 @@ def check_root(data: DataSet, root: Path, there: bool) -> None:
 
 def obtain(data: DataSet, root: Path, local: Sequence[Path], downloads: Path) -> bool:
     """Bring the folders that are missing; False where none is."""
-    wanted = [a for a in data.archives if not all((root / folder).exists() for folder in a.brings)]
-    if not wanted:
-        return False
     for file in local:
         if not file.is_file():
             raise ValueError(f"there is no archive {file}")
+    wanted = [a for a in data.archives if not all((root / folder).exists() for folder in a.brings)]
+    if not wanted:
+        return False
     _writable(root)
     with _alone(root):
         _bring(data, wanted, root, local, downloads)
@@ -438,7 +438,12 @@ def _write(source: IO[bytes], path: Path) -> None:
 # -- check -------------------------------------------------------------------------------------------------------------
 def read_list(path: Path) -> list[str]:
     """The names in a text file, one a line; none where there is no file."""
-    return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()] if path.is_file() else []
+    if not path.is_file():
+        return []
+    try:
+        return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a UTF-8 text file: {error}") from error
 
 
 def check(data: DataSet, root: Path, deep: bool = False) -> Iterator[str]:

@@ -437,9 +437,13 @@ def test_the_check_lists_every_file(data, tmp_path, capsys):
     assert shown.err.splitlines()[1].startswith(f"broken: {root / 'labels' / 'c.png'}: ")
 
 
-def test_mixed_up_splits_and_forms_are_named(data, tmp_path):
+def test_mixed_up_splits_and_forms_are_named(data, tmp_path, capsys):
     root = tmp_path / "root"
     script(data, root, "--archive", tmp_path / "small.tgz")
+    assert script(data, root, "--archive", tmp_path / "none.tgz") == 2
+    assert f"there is no archive {tmp_path / 'none.tgz'}" in capsys.readouterr().err
+    (root / "lists" / "val.txt").write_text("c\n", "utf-16")
+    assert f"val: {root / 'lists' / 'val.txt'} is not a UTF-8 text file" in next(check(data, root))
     (root / "lists" / "val.txt").write_text("b\n")
     (root / "labels" / "a.png").rename(root / "labels" / "a.mat")
     assert list(check(data, root)) == [
