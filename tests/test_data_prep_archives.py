@@ -33,6 +33,8 @@ class Served:
     cut: list[int] = field(default_factory=list)
     ranges: bool = True
     status: int = 200
+    shifted: int = 0
+    """By how much a part begins before what was asked for."""
     asked: list[str | None] = field(default_factory=list)
     url: str = ""
 
@@ -49,6 +51,7 @@ def served():
                 self.send_error(state.status)
                 return
             begin = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and state.ranges else 0
+            begin = max(begin - state.shifted, 0)
             if self.headers.get("If-Range", state.etag) != state.etag:
                 begin = 0
             body = state.content[begin:]
@@ -111,6 +114,15 @@ def test_a_later_run_goes_on(served, tmp_path):
 def test_a_server_without_ranges_starts_afresh(served, tmp_path):
     served.ranges, served.cut = False, [100_000]
     fetch(served, tmp_path)
+
+
+def test_a_server_that_sends_another_part_ends(served, tmp_path):
+    served.shifted, served.cut = 10, [100_000]
+    fetch(served, tmp_path)
+    assert served.asked == [None, "bytes=100000-", None]
+    served.cut = [100_000, 200_000] * 9
+    with pytest.raises(TransferError, match="the connection ended early"):
+        download(Archive(served.url, ("a",)), tmp_path / "other.tgz")
 
 
 @pytest.mark.parametrize("length", [300_000, 90_000, 400_000])
@@ -425,9 +437,13 @@ def test_the_check_lists_every_file(data, tmp_path, capsys):
     assert shown.err.splitlines()[1].startswith(f"broken: {root / 'labels' / 'c.png'}: ")
 
 
-def test_mixed_up_splits_and_forms_are_named(data, tmp_path):
+def test_mixed_up_splits_and_forms_are_named(data, tmp_path, capsys):
     root = tmp_path / "root"
     script(data, root, "--archive", tmp_path / "small.tgz")
+    assert script(data, root, "--archive", tmp_path / "none.tgz") == 2
+    assert f"there is no archive {tmp_path / 'none.tgz'}" in capsys.readouterr().err
+    (root / "lists" / "val.txt").write_text("c\n", "utf-16")
+    assert f"val: {root / 'lists' / 'val.txt'} is not a UTF-8 text file" in next(check(data, root))
     (root / "lists" / "val.txt").write_text("b\n")
     (root / "labels" / "a.png").rename(root / "labels" / "a.mat")
     assert list(check(data, root)) == [
@@ -453,7 +469,8 @@ def test_each_script_counts_what_is_there(tmp_path, capsys, name, files, shown):
         path.write_text("a")
     if name == "coco":
         path.write_text(
-            '{"images": [{"id": 1, "file_name": "a.jpg", "height": 1, "width": 1}], "annotations": [], '
+            '{"images": [{"id": 1, "file_name": "a.jpg", "height": 1, "width": 1}], "annotations": ['
+            '{"image_id": 1, "category_id": 1, "area": 1, "segmentation": []}], '
             '"categories": [{"id": 1, "name": "x"}]}'
         )
     assert run_tool(f"{name}.py", tmp_path, "--check", folder="data_prep") == 1

@@ -147,8 +147,9 @@ class Instances:
                 areas.append(entry["area"])
                 crowds.append(entry.get("iscrowd", 0))
                 self._keep(entry["segmentation"])
-        if not self.files or not ids:
-            raise ValueError(f"{self.path} has no {'categories' if self.files else 'images'}: it is no instances json")
+        for part, entries in {"images": self.files, "categories": ids, "annotations": owners}.items():
+            if not entries:  # an image without annotations is all background, a json without any is another one
+                raise ValueError(f"{self.path} has no {part}: it is no instances json")
         if len(ids) >= VOID:
             raise ValueError(f"{self.path} has {len(ids)} categories; class ids end at {VOID - 1}")
         unknown = set(classes) - set(ids)

@@ -100,6 +100,7 @@ def test_coordinates_are_as_they_were_written(root, content):
         (lambda c: c["images"][0].update(id=10**30), "not in COCO's format: an entry .*too "),
         (lambda c: c["images"].append(c["images"][0]), "two images of one id"),
         (lambda c: c.update(images=[], annotations=[]), "has no images"),
+        (lambda c: c.pop("annotations"), "has no annotations: it is no instances json"),
         (lambda c: c["images"].append({"id": 1, "file_name": "x.jpg", "height": 1, "width": 1}), "first is 'x.jpg'"),
     ],
 )
