@@ -8,9 +8,12 @@ data set that is not as it should be with 1.
 from __future__ import annotations
 
 import errno
+import fcntl
+import gzip
 import hashlib
 import http.client
 import json
+import lzma
 import os
 import shutil
 import stat
@@ -23,6 +26,7 @@ import zipfile
 import zlib
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path, PurePosixPath
@@ -42,7 +46,10 @@ ATTEMPTS = 3
 PAUSE = 1.0
 """Seconds before the next try, times the tries that brought nothing."""
 _CHUNK = 1 << 20
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError)
+_BROKEN = (
+    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error),
+    *(EOFError, NotImplementedError, RuntimeError),
+)
 
 
 class TransferError(OSError):
@@ -137,13 +144,19 @@ def check_root(data: DataSet, root: Path, there: bool) -> None:
 
 def obtain(data: DataSet, root: Path, local: Sequence[Path], downloads: Path) -> bool:
     """Bring the folders that are missing; False where none is."""
-    wanted = [a for a in data.archives if not all((root / folder).exists() for folder in a.brings)]
-    if not wanted:
-        return False
     for file in local:
         if not file.is_file():
             raise ValueError(f"there is no archive {file}")
+    wanted = [a for a in data.archives if not all((root / folder).exists() for folder in a.brings)]
+    if not wanted:
+        return False
     _writable(root)
+    with _alone(root):
+        _bring(data, wanted, root, local, downloads)
+    return True
+
+
+def _bring(data: DataSet, wanted: Sequence[Archive], root: Path, local: Sequence[Path], downloads: Path) -> None:
     for file in local:
         put(data, file, root)
     for archive in wanted:
@@ -158,9 +171,27 @@ def obtain(data: DataSet, root: Path, local: Sequence[Path], downloads: Path) ->
         download(archive, file)
         try:
             put(data, file, root)
-        finally:
-            file.unlink()
-    return True
+        except ValueError:
+            file.unlink()  # broken: the next call downloads it again
+            raise
+        file.unlink()
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Two at once would write the same part of an archive and remove each other's extraction."""
+    folder = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(folder)
+        raise OSError(f"another process is bringing a data set to {root}; wait until it ends") from error
+    except OSError:
+        pass  # a network file system that cannot lock a folder
+    try:
+        yield
+    finally:
+        os.close(folder)
 
 
 def _writable(folder: Path) -> None:
@@ -183,7 +214,7 @@ def download(archive: Archive, target: Path) -> None:
         TransferError: with the address, the reason and what to do by hand.
     """
     part, note = (target.with_name(target.name + suffix) for suffix in (".part", ".part.json"))
-    idle = 0
+    idle, most = 0, part.stat().st_size if part.exists() else 0
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -194,7 +225,6 @@ def download(archive: Archive, target: Path) -> None:
     ) as progress:
         bar = progress.add_task(target.name, total=None)
         while True:
-            before = part.stat().st_size if part.exists() else 0
             try:
                 if _receive(
                     archive.url, part, note, lambda done, total: progress.update(bar, completed=done, total=total)
@@ -210,7 +240,8 @@ def download(archive: Archive, target: Path) -> None:
             except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
                 reason = f"no connection ({getattr(error, 'reason', '') or error or type(error).__name__})"
             after = part.stat().st_size if part.exists() else 0
-            idle = 0 if after > before else idle + 1
+            # more than ever: what is dropped and begun again would go on for ever
+            idle, most = (0, after) if after > most else (idle + 1, most)
             if idle >= ATTEMPTS:
                 raise TransferError(_by_hand(archive, reason))
             time.sleep(PAUSE * idle)
@@ -244,9 +275,11 @@ def _receive(url: str, part: Path, note: Path, report: Callable[[int, int | None
         resumed = answer.status == 206
         size = _total(answer.headers, resumed)
         validator = _validator(answer.headers)
-        if resumed and begun and (size, validator) != (begun["size"], begun["validator"]):
-            part.unlink()
-            return False
+        if resumed and begun:
+            same = (size, validator) == (begun["size"], begun["validator"])
+            if not same or not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+                part.unlink()
+                return False
         have = have if resumed else 0
         if size is not None and shutil.disk_usage(part.parent).free < size - have:
             raise TransferError(f"no room for {part}: {(size - have) / 2**30:.1f} GiB are to come")
@@ -405,7 +438,12 @@ def _write(source: IO[bytes], path: Path) -> None:
 # -- check -------------------------------------------------------------------------------------------------------------
 def read_list(path: Path) -> list[str]:
     """The names in a text file, one a line; none where there is no file."""
-    return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()] if path.is_file() else []
+    if not path.is_file():
+        return []
+    try:
+        return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a UTF-8 text file: {error}") from error
 
 
 def check(data: DataSet, root: Path, deep: bool = False) -> Iterator[str]:

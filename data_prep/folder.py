@@ -1,8 +1,13 @@
 """Check images with a folder of labels per task: python data_prep/folder.py CONFIG [--cfg-options data_root=DATA].
 
 Reads every image and every label that the config's training and validation use, counts them, and lists each that
-cannot be read or is no valid label; training stops at the first of them. Nothing is changed. What is wrong with the
-folders themselves (a name without an image, a label with a suffix that its task does not read) ends it at once.
+<<<<<<< HEAD
+cannot be read or is no valid label, at the first of which training stops, and the tasks whose labels are all empty, as
+=======
+cannot be read or is no valid label, at the first of which training stops; and the tasks whose labels are all empty, as
+>>>>>>> rev_att
+masks of 0 and 1 are where 0 and 255 are meant. Nothing is changed. What is wrong with the folders themselves (a name
+without an image or in both lists, a label with a suffix that its task does not read) ends it at once.
 """
 
 from __future__ import annotations
@@ -38,16 +43,21 @@ def main() -> int:
             raise ValueError(f"{part}_dataloader has a {type(dataset).__name__}; this checks data sets of files")
         labels = ", ".join(f"{task} {number}" for task, number in dataset.labelled.items())
         print(f"{part}: {len(dataset)} images in {dataset.root}, labelled: {labels}", flush=True)
+        empty = set(dataset.labels)
         for index in track(range(len(dataset)), "reading", transient=True, disable=not sys.stderr.isatty()):
-            for error in problems(dataset, index):
+            for error in problems(dataset, index, empty):
                 print(f"{part}: {error}", file=sys.stderr)
                 broken += 1
+        for task in sorted(empty):
+            about = "as its task reads them; the README says what a file holds"
+            print(f"{part}: all labels of {task!r} are 0 everywhere {about}", file=sys.stderr)
+            broken += 1
     print(f"{broken} broken")
     return 1 if broken else 0
 
 
-def problems(dataset: FileDataset, index: int) -> Iterator[ValueError]:
-    """What is wrong with an image and its labels, one error a file."""
+def problems(dataset: FileDataset, index: int, empty: set[str]) -> Iterator[ValueError]:
+    """What is wrong with an image and its labels, one error a file; tasks of other labels leave ``empty``."""
     size = None
     try:
         size = read_image(dataset.image_path(index)).shape[:2]
@@ -56,8 +66,11 @@ def problems(dataset: FileDataset, index: int) -> Iterator[ValueError]:
     for task, labelled in dataset.labels.items():
         if dataset.names[index] in labelled:
             try:
-                dataset.target(index, task, size)
+                target = dataset.target(index, task, size)
+                if target is None or target.any():
+                    empty.discard(task)
             except ValueError as error:
+                empty.discard(task)
                 yield error
 
 

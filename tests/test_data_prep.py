@@ -56,6 +56,17 @@ def test_every_broken_file_is_listed(data, capsys):
         assert f"{data / 'semseg' / name}.png: class id 9 is not in 0..3" in line
 
 
+def test_masks_of_0_and_1_are_told_of(data, capsys):
+    for i in range(5):
+        Image.fromarray(np.eye(8, dtype=np.uint8)).save(data / "semseg" / f"im{i}.png")
+    (data / "semseg").rename(data / "edge")
+    config = write_config(data.parent, LOADERS + 'tasks = dict(edge=dict(type="Edge"))\n')
+    assert run_tool("folder.py", config, "--cfg-options", f"data_root={data}", folder="data_prep") == 1
+    assert "train: all labels of 'edge' are 0 everywhere as its task reads them" in capsys.readouterr().err
+    Image.fromarray(255 * np.eye(8, dtype=np.uint8)).save(data / "edge" / "im3.png")
+    assert run_tool("folder.py", config, "--cfg-options", f"data_root={data}", folder="data_prep") == 0
+
+
 def test_rendered_data_are_refused(tmp_path, capsys):
     assert run_tool("folder.py", write_config(tmp_path), folder="data_prep") == 2
     assert "train_dataloader has a Scenes; this checks data sets of files" in capsys.readouterr().err

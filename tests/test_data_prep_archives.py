@@ -33,6 +33,8 @@ class Served:
     cut: list[int] = field(default_factory=list)
     ranges: bool = True
     status: int = 200
+    shifted: int = 0
+    """By how much a part begins before what was asked for."""
     asked: list[str | None] = field(default_factory=list)
     url: str = ""
 
@@ -49,6 +51,7 @@ def served():
                 self.send_error(state.status)
                 return
             begin = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and state.ranges else 0
+            begin = max(begin - state.shifted, 0)
             if self.headers.get("If-Range", state.etag) != state.etag:
                 begin = 0
             body = state.content[begin:]
@@ -111,6 +114,15 @@ def test_a_later_run_goes_on(served, tmp_path):
 def test_a_server_without_ranges_starts_afresh(served, tmp_path):
     served.ranges, served.cut = False, [100_000]
     fetch(served, tmp_path)
+
+
+def test_a_server_that_sends_another_part_ends(served, tmp_path):
+    served.shifted, served.cut = 10, [100_000]
+    fetch(served, tmp_path)
+    assert served.asked == [None, "bytes=100000-", None]
+    served.cut = [100_000, 200_000] * 9
+    with pytest.raises(TransferError, match="the connection ended early"):
+        download(Archive(served.url, ("a",)), tmp_path / "other.tgz")
 
 
 @pytest.mark.parametrize("length", [300_000, 90_000, 400_000])
@@ -298,6 +310,46 @@ def test_a_truncated_zip_leaves_nothing(data, tmp_path, capsys):
     assert not list((tmp_path / "root").iterdir())
 
 
+@pytest.mark.parametrize("form", ["gz", "xz", "bz2", ""])
+def test_a_damaged_tar_is_named(data, tmp_path, capsys, form):
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, f"w:{form}") as opened:
+        for name, content in {**FILES, "Set/noise": os.urandom(50_000)}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            opened.addfile(entry, io.BytesIO(content))
+    content = bytearray(path.read_bytes())
+    middle = slice(0, 200) if not form else slice(len(content) // 2, len(content) // 2 + 50)
+    content[middle] = bytes(255 - byte for byte in content[middle])
+    path.write_bytes(content)
+    assert script(data, tmp_path / "root", "--archive", path) == 2
+    assert re.fullmatch(r"error: .*x\.tar is (cut off or broken|no archive).*\n", capsys.readouterr().err)
+    assert not list((tmp_path / "root").iterdir())
+
+
+def test_an_interrupted_extraction_keeps_the_download(data, served, tmp_path, capsys, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(archives, "extract", stopped)
+        assert script(data, tmp_path / "root") == 1
+    assert "interrupted; the same command goes on" in capsys.readouterr().err
+    assert [p.name for p in (tmp_path / "root").iterdir()] == ["small.tgz"]
+    assert script(data, tmp_path / "root") == 0
+    assert len(served.asked) == 1
+
+
+def test_two_at_once_do_not_disturb_each_other(data, served, tmp_path, capsys):
+    root = tmp_path / "root"
+    root.mkdir()
+    with archives._alone(root):
+        assert script(data, root) == 1
+        assert "another process is bringing a data set to" in capsys.readouterr().err
+        assert not served.asked
+    assert script(data, root) == 0
+
+
 def test_a_disk_that_fills_while_extracting_leaves_nothing(data, tmp_path, capsys, monkeypatch):
     class Full(io.FileIO):
         def write(self, _):
@@ -385,9 +437,13 @@ def test_the_check_lists_every_file(data, tmp_path, capsys):
     assert shown.err.splitlines()[1].startswith(f"broken: {root / 'labels' / 'c.png'}: ")
 
 
-def test_mixed_up_splits_and_forms_are_named(data, tmp_path):
+def test_mixed_up_splits_and_forms_are_named(data, tmp_path, capsys):
     root = tmp_path / "root"
     script(data, root, "--archive", tmp_path / "small.tgz")
+    assert script(data, root, "--archive", tmp_path / "none.tgz") == 2
+    assert f"there is no archive {tmp_path / 'none.tgz'}" in capsys.readouterr().err
+    (root / "lists" / "val.txt").write_text("c\n", "utf-16")
+    assert f"val: {root / 'lists' / 'val.txt'} is not a UTF-8 text file" in next(check(data, root))
     (root / "lists" / "val.txt").write_text("b\n")
     (root / "labels" / "a.png").rename(root / "labels" / "a.mat")
     assert list(check(data, root)) == [
@@ -413,7 +469,8 @@ def test_each_script_counts_what_is_there(tmp_path, capsys, name, files, shown):
         path.write_text("a")
     if name == "coco":
         path.write_text(
-            '{"images": [{"id": 1, "file_name": "a.jpg", "height": 1, "width": 1}], "annotations": [], '
+            '{"images": [{"id": 1, "file_name": "a.jpg", "height": 1, "width": 1}], "annotations": ['
+            '{"image_id": 1, "category_id": 1, "area": 1, "segmentation": []}], '
             '"categories": [{"id": 1, "name": "x"}]}'
         )
     assert run_tool(f"{name}.py", tmp_path, "--check", folder="data_prep") == 1

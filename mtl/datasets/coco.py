@@ -24,6 +24,9 @@ SPLITS = ("train", "val")
 _DECIMALS = 3
 """Coordinates are kept in float32 and rounded to these decimals in float64: as they were written, below 8192."""
 
+_FARTHEST = 1e6
+"""Pixels; pycocotools walks along a polygon's sides and crashes where one is not finite or very long."""
+
 
 @DATASETS.register_module()
 class COCO(FileDataset):
@@ -120,7 +123,7 @@ class Instances:
         """Of the objects without rings."""
         try:
             self._read()
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
             what = f"without {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{path} is not in COCO's format: an entry {what}") from error
 
@@ -134,6 +137,8 @@ class Instances:
                 sizes.extend((entry["height"], entry["width"]))
                 image_ids.append(entry["id"])
             elif key == "categories":
+                if entry["id"] in ids:
+                    raise ValueError(f"{self.path} has two categories of the id {entry['id']}")
                 ids[entry["id"]] = len(ids) + 1
                 self.categories.append(entry["name"])
             elif key == "annotations":
@@ -142,8 +147,9 @@ class Instances:
                 areas.append(entry["area"])
                 crowds.append(entry.get("iscrowd", 0))
                 self._keep(entry["segmentation"])
-        if not self.files or not ids:
-            raise ValueError(f"{self.path} has no {'categories' if self.files else 'images'}: it is no instances json")
+        for part, entries in {"images": self.files, "categories": ids, "annotations": owners}.items():
+            if not entries:  # an image without annotations is all background, a json without any is another one
+                raise ValueError(f"{self.path} has no {part}: it is no instances json")
         if len(ids) >= VOID:
             raise ValueError(f"{self.path} has {len(ids)} categories; class ids end at {VOID - 1}")
         unknown = set(classes) - set(ids)
@@ -166,12 +172,20 @@ class Instances:
         self._starts = np.searchsorted(image[self._order], np.arange(len(known) + 1)).astype(np.int32)
         self._labels = labels
         self._coordinates = np.frombuffer(self._points, np.float32)
+        for end in (self._coordinates.min(initial=0), self._coordinates.max(initial=0)):
+            if not abs(end) <= _FARTHEST:
+                raise ValueError(f"{self.path} has a polygon with a corner at {end}; coordinates are pixels")
 
     def _keep(self, segmentation: Any) -> None:
         """Append the polygons, or the run lengths, of one object."""
         if isinstance(segmentation, Mapping):
             rle = dict(segmentation)
             if isinstance(rle["counts"], list):
+                counts, (height, width) = rle["counts"], rle["size"]
+                if min(counts, default=0) < 0 or sum(counts) != height * width:
+                    raise ValueError(
+                        f"{self.path} has run lengths that do not add up to their {height} x {width} pixels"
+                    )
                 rle = self._mask.frPyObjects(rle, *rle["size"])
             self._rle[len(self._object_ends)] = rle
         else:

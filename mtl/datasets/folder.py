@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl.datasets.base import Transform
-from mtl.datasets.files import IMAGE_SUFFIXES, FileDataset, list_files, read_names
+from mtl.datasets.files import IMAGE_SUFFIXES, FileDataset, list_files, read_split
 from mtl.registry import DATASETS
 from mtl.tasks.base import Task
 
@@ -40,7 +40,7 @@ class FolderDataset(FileDataset):
         seed: int = 0,
     ) -> None:
         super().__init__(tasks, root, pipeline, seed)
-        names = read_names(self.root / "splits" / f"{split}.txt", split)
+        names = read_split(self.root / "splits", split)
         images = self._find_images(names, split)
         labels = {name: self._find_labels(name, task.suffixes, names, split) for name, task in self.tasks.items()}
         self._set_files(images, labels)

@@ -47,7 +47,7 @@ def read_normal_levels(path: Path, axes: str) -> np.ndarray:
     order, negated = parse_axes(axes, str(path))
     levels = read_image(path, channels=3)
     # a JPEG keeps black near a label only roughly
-    void = levels.max(-1) < (_NEARLY_BLACK if path.suffix in (".jpg", ".jpeg") else 1)
+    void = levels.max(-1) < (_NEARLY_BLACK if path.suffix.lower() in (".jpg", ".jpeg") else 1)
     turned = levels[..., order]
     # 2 (255 - v) / 255 - 1 = -(2 v / 255 - 1)
     turned[..., negated] = 255 - turned[..., negated]

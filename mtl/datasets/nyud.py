@@ -99,12 +99,12 @@ class NYUD(FileDataset):
             ("depth", ".npy"): lambda: self.tasks[task].from_array(read_array(path), str(path)),
             ("edge", ".png"): lambda: self.tasks[task].read(path),
         }
-        return readers[task, path.suffix]()
+        return readers[task, path.suffix.lower()]()
 
 
 def shift(ids: np.ndarray, where: str) -> np.ndarray:
     """Stored ids, 0 void and classes from 1, as uint8 ids from 0 with void 255."""
-    if ids.ndim != 2 or not np.isin(ids, np.arange(256)).all():
+    if ids.ndim != 2 or ids.dtype.kind not in "iuf" or not np.isin(ids, np.arange(256)).all():
         raise ValueError(f"{where}: class ids are (H, W) numbers of 0 to 255, not {ids.shape} {ids.dtype}")
     stored = ids.astype(np.uint8)
     return np.where((stored == 0) | (stored == VOID), np.uint8(VOID), stored - np.uint8(1))

@@ -42,6 +42,7 @@ PARTS = {
 
 _LEVEL = ("ImageSets/Context", "JPEGImages")
 _MAPS = "pascal-context/trainval"
+_CLASSES = 459
 _AXES = "x,-y,z"
 
 
@@ -139,23 +140,33 @@ class PascalContext(FileDataset):
 
 def read_human_parts(path: Path) -> np.ndarray | None:
     """A PASCAL-Part file as ``(H, W)`` uint8 ids 0..6 of all persons, later parts over earlier ones; None without."""
-    objects = read_mat(path, "anno")[0][0][1][0]
+    annotation = read_mat(path, "anno")
     target: np.ndarray | None = None
     try:
-        for thing in objects:
+        for thing in annotation[0][0][1][0]:
             if thing[1][0][0] != PERSON or not len(thing[3]):
                 continue
             target = np.zeros(thing[2].shape, np.uint8) if target is None else target
             for part in thing[3][0]:
                 target[part[1] == 1] = PARTS[str(part[0][0])]
-    except (IndexError, KeyError, TypeError) as error:
+    except (IndexError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the label {path} is no PASCAL-Part annotation: {type(error).__name__} {error}") from error
     return target if target is not None and target.any() else None
 
 
 def read_edges(path: Path) -> np.ndarray:
     """The boundaries of a LabelMap, ``(H, W)`` uint8."""
-    return label_edges(read_mat(path, "LabelMap"))
+    return label_edges(read_label_map(path))
+
+
+def read_label_map(path: Path) -> np.ndarray:
+    """The ids of the 459 classes and 0, ``(H, W)`` uint16."""
+    labels = read_mat(path, "LabelMap")
+    if labels.ndim != 2 or labels.dtype.kind not in "iuf" or not np.isin(labels, np.arange(_CLASSES + 1)).all():
+        raise ValueError(
+            f"the label {path}: a LabelMap is (H, W) ids of 0 to {_CLASSES}, not {labels.shape} {labels.dtype}"
+        )
+    return labels.astype(np.uint16)
 
 
 def read_normals(path: Path, maps: Path, axes: str = _AXES) -> np.ndarray:
@@ -165,7 +176,7 @@ def read_normals(path: Path, maps: Path, axes: str = _AXES) -> np.ndarray:
 
 def _valid_levels(path: Path, maps: Path, axes: str) -> np.ndarray:
     levels = read_normal_levels(path, axes)
-    labels = read_mat(maps / f"{path.stem}.mat", "LabelMap")
+    labels = read_label_map(maps / f"{path.stem}.mat")
     if labels.shape != levels.shape[:2]:
         raise ValueError(f"{path} is {levels.shape[:2]}, its LabelMap {labels.shape} (height, width)")
     levels[~valid_classes()[labels]] = 0
@@ -176,7 +187,7 @@ def _valid_levels(path: Path, maps: Path, axes: str) -> np.ndarray:
 def valid_classes() -> np.ndarray:
     """``(460,)`` bool: the LabelMap ids whose distilled normals are valid."""
     path = Path(__file__).parent / "data" / "pascal_context_normals.json"
-    valid = np.zeros(460, bool)
+    valid = np.zeros(_CLASSES + 1, bool)
     valid[[int(i) for i in json.loads(path.read_text("utf-8"))["ids"]]] = True
     return valid
 

@@ -6,6 +6,7 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def _expand(argument: str) -> tuple[list[Path], str]:
 
 def _usable(paths: Sequence[Path]) -> list[Path]:
     suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
-    return [p for p in paths if p.suffix.lower() in suffixes and not p.name.startswith(".") and p.is_file()]
+    # a link to what is gone is an image that cannot be read
+    return [p for p in paths if p.suffix.lower() in suffixes and not p.name.startswith(".") and not p.is_dir()]
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -81,6 +83,17 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [f"{name}-{i}" if count[name.casefold()] > 1 else name for i, name in enumerate(names)]
 
 
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """OpenCV's and FFmpeg's own lines on stderr say less than our errors."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
 class Video:
     """The frames of a video file.
 
@@ -93,11 +106,8 @@ class Video:
     """
 
     def __init__(self, path: Path, every: int = 1) -> None:
-        # FFmpeg's own lines on stderr say less than the one below
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        self._capture = cv2.VideoCapture(str(path))
-        cv2.utils.logging.setLogLevel(level)
+        with quiet_opencv():
+            self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
             raise ValueError(f"cannot read the video {path}: it is broken, empty or of an unknown format")
         self.path = path

@@ -49,4 +49,5 @@ def claim_folder(out: Path, overwrite: bool, inputs: Sequence[Input], tasks: Seq
 
 
 def write_manifest(out: Path, content: Mapping[str, Any]) -> None:
-    (out / MANIFEST).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    # escaped: a name that is not UTF-8, as old archives bring, cannot be encoded
+    (out / MANIFEST).write_text(json.dumps(content, indent=1) + "\n", "utf-8")

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mtl.datasets.files import read_image
-from mtl.engine.inputs import Input, Video
+from mtl.engine.inputs import Input, Video, quiet_opencv
 from mtl.engine.output_folder import SHEET, write_manifest
 from mtl.engine.overlays import ContactSheet, overlay
 from mtl.engine.predictor import Prediction, Predictor
@@ -184,9 +184,11 @@ class _Spread:
 
 
 def _open_film(path: Path, fps: float, shape: tuple[int, ...]) -> cv2.VideoWriter:
-    film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (shape[1], shape[0]))
+    with quiet_opencv():
+        film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (shape[1], shape[0]))
     if not film.isOpened():
-        raise OSError(f"cannot write the video {path}: OpenCV has no mp4v encoder for {shape[1]} x {shape[0]}")
+        path.unlink(missing_ok=True)
+        raise ValueError(f"cannot write the video {path}: OpenCV has no mp4v encoder for {shape[1]} x {shape[0]}")
     return film
 
 

@@ -72,7 +72,7 @@ def write_page(found: Found, out: Path, title: str, paper: Paper | None) -> None
         runs=counted(len(found.runs), "result"),
     )
     with replacing(out) as part:
-        part.write_text(text, "utf-8")
+        part.write_text(text, "utf-8", errors="replace")  # names of folders need not be UTF-8
 
 
 def _plot(table: Table, paper: Paper | None) -> Markup | None:

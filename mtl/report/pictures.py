@@ -97,7 +97,7 @@ def _logged(path: Path) -> Iterator[tuple[int, float]]:
         try:
             record = json.loads(line)
             step, loss = int(record["step"]), float(record["loss"])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError):
             continue  # a validation's record, or a line that a kill cut off
         if step > 0 and math.isfinite(loss):
             yield step, loss

@@ -149,14 +149,16 @@ def _check(result: Any) -> None:
     for task, score in result["main"].items():
         if not _number_or_none(score):
             raise ValueError(f"not a result: the score of {task!r} is {score!r}")
-        metrics = result["metrics"].get(task)
-        if not isinstance(metrics, dict) or not all(map(_number_or_none, metrics.values())):
+        if task not in result["metrics"]:
             raise ValueError(f"not a result: no metrics of {task!r}")
         if not isinstance(result["higher_is_better"].get(task), bool):
             raise ValueError(f"not a result: no direction of {task!r} in 'higher_is_better'")
+    for task, metrics in result["metrics"].items():
+        if not isinstance(metrics, dict) or not all(map(_number_or_none, metrics.values())):
+            raise ValueError(f"not a result: no metrics of {task!r}")
     for key in ("encoder", "all", "base"):
         count = result["parameters"].get(key)
-        if isinstance(count, bool) or not isinstance(count, int) or count < (key == "base"):
+        if not isinstance(count, int) or not _number_or_none(count) or count < (key == "base"):
             raise ValueError(f"not a result: parameters.{key} is {count!r}")
     if not _number_or_none(result.get("delta_m")):
         raise ValueError(f"not a result: delta_m is {result['delta_m']!r}")

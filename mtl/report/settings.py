@@ -16,7 +16,7 @@ def read_settings(text: str) -> dict[str, Any]:
     try:
         lines = ast.parse(text).body
         return {line.targets[0].id: _value(line.value) for line in lines}  # type: ignore[attr-defined]
-    except (SyntaxError, ValueError, AttributeError, RecursionError):
+    except (SyntaxError, ValueError, AttributeError, TypeError, RecursionError, MemoryError):
         return {}
 
 

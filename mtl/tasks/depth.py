@@ -60,15 +60,18 @@ class Depth(Task):
         self.nearest = nearest
 
     def read(self, path: Path) -> np.ndarray:
-        depth = read_array(path) if Path(path).suffix == ".npy" else read_levels16(path) * np.float32(self.level)
+        depth = (
+            read_array(path) if Path(path).suffix.lower() == ".npy" else read_levels16(path) * np.float32(self.level)
+        )
         return self.from_array(depth, str(path))
 
     def from_array(self, depth: np.ndarray, where: str) -> np.ndarray:
         """An array of metres as a target: float32, void 0; ``where`` names its file in errors."""
         if depth.ndim == 3 and 1 in (depth.shape[0], depth.shape[2]):
             depth = depth[..., 0] if depth.shape[2] == 1 else depth[0]
-        if depth.ndim != 2 or depth.dtype.kind not in "fiu":
-            raise ValueError(f"{where}: depth is (H, W) metres, not {depth.shape} {depth.dtype}")
+        # integers are millimetres, as a camera gives them
+        if depth.ndim != 2 or depth.dtype.kind != "f":
+            raise ValueError(f"{where}: depth is (H, W) metres as floats, not {depth.shape} {depth.dtype}")
         depth = np.nan_to_num(depth.astype(np.float32), nan=0, posinf=0, neginf=0)
         if (depth < 0).any():
             raise ValueError(f"{where}: depth is metres, 0 where there is none; the least here is {depth.min()}")

@@ -30,7 +30,9 @@ def read_image(path: Path, channels: int, levels: bool = False) -> np.ndarray:
             image.load()
             mode, array = image.mode, np.array(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "the file is empty" if isinstance(error, Image.UnidentifiedImageError) and not data else error
+        reason: object = error
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "it is no image" if data else "the file is empty"
         raise ValueError(f"cannot read the label {path}: {reason}") from error
     # Pillow cuts a 16-bit RGB PNG down to 8 bits without a word
     depth = data[_PNG_BIT_DEPTH] if data.startswith(_PNG_SIGNATURE) else 8
@@ -51,9 +53,13 @@ def read_image(path: Path, channels: int, levels: bool = False) -> np.ndarray:
 def read_array(path: Path) -> np.ndarray:
     """The array of a ``.npy`` file, never a pickled object; `ValueError` names the file."""
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = np.load(path, allow_pickle=False)
+    except Exception as error:  # a broken header fails in numpy, tokenize or zipfile
         raise ValueError(f"cannot read the label {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ValueError(f"the label {path} is a .npz of several arrays; save one with numpy.save")
+    return array
 
 
 def read_levels16(path: Path) -> np.ndarray:
@@ -64,7 +70,8 @@ def read_levels16(path: Path) -> np.ndarray:
             mode, array = image.mode, np.array(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot read the label {path}: {error}") from error
-    if not mode.startswith("I"):
+    # older Pillow opens 16 bits as "I", as it does 32
+    if not mode.startswith("I") or array.min() < 0 or array.max() > 65535:
         raise ValueError(f"the label {path} has the channels {mode!r}, not one of 16 bits")
     return array.astype(np.uint16)
 

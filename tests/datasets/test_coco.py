@@ -89,8 +89,18 @@ def test_coordinates_are_as_they_were_written(root, content):
         (lambda c: c["annotations"][0].update(category_id=2), "annotations of the category 2, which is none"),
         (lambda c: c["annotations"][0].pop("area"), "not in COCO's format: an entry without 'area'"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3, 4]]), "a polygon of 4 numbers"),
+        (lambda c: c["annotations"][0]["segmentation"].append([0, 0, 1e9, 0, 1e9, 1e9]), "a corner at 1000000000"),
+        (lambda c: c["annotations"][0].update(segmentation=[[0, 0, float("nan"), 0, 4, 4]]), "a corner at nan"),
+        (
+            lambda c: c["annotations"][2]["segmentation"].update(counts=[8, 8]),
+            "run lengths that do not add up to .* 8 x 16",
+        ),
+        (lambda c: c["annotations"][2]["segmentation"].update(counts=[-8, 136]), "run lengths that do not add up"),
+        (lambda c: c["categories"][1].update(id=1), "two categories of the id 1"),
+        (lambda c: c["images"][0].update(id=10**30), "not in COCO's format: an entry .*too "),
         (lambda c: c["images"].append(c["images"][0]), "two images of one id"),
         (lambda c: c.update(images=[], annotations=[]), "has no images"),
+        (lambda c: c.pop("annotations"), "has no annotations: it is no instances json"),
         (lambda c: c["images"].append({"id": 1, "file_name": "x.jpg", "height": 1, "width": 1}), "first is 'x.jpg'"),
     ],
 )

@@ -38,7 +38,7 @@ def root(tmp_path):
         save(normals, tmp_path / "normals" / f"{name}.png")
     (tmp_path / "splits").mkdir()
     (tmp_path / "splits" / "train.txt").write_text("a\nb\nc.d\n")
-    (tmp_path / "splits" / "val.txt").write_bytes(b"\xef\xbb\xbfb\r\n\r\na \r\n")
+    (tmp_path / "splits" / "small.txt").write_bytes(b"\xef\xbb\xbfb\r\n\r\na \r\n")
     return tmp_path
 
 
@@ -56,7 +56,7 @@ def test_samples_have_the_labels_that_are_there(root):
 
 
 def test_items_pass_the_pipeline(root):
-    dataset = FolderDataset(TASKS, root, "val", pipeline=[dict(type="RandomAugment", size=(32, 24))])
+    dataset = FolderDataset(TASKS, root, "small", pipeline=[dict(type="RandomAugment", size=(32, 24))])
     assert dataset.names == ["b", "a"]
     item = dataset[1]
     assert item["inputs"].shape == (3, 32, 24)
@@ -130,25 +130,33 @@ def test_broken_and_truncated_images_are_named(tmp_path):
 def test_wrong_roots_and_splits_are_named(root):
     with pytest.raises(ValueError, match=r"no data set at .*nowhere"):
         FolderDataset(TASKS, root / "nowhere")
-    with pytest.raises(ValueError, match=r"no split 'trian'.*did you mean 'train'\? valid: train, val"):
+    with pytest.raises(ValueError, match=r"no split 'trian'.*did you mean 'train'\? valid: small, train"):
         FolderDataset(TASKS, root, "trian")
-    (root / "splits" / "val.txt").write_text("\n\n")
-    with pytest.raises(ValueError, match=r"val\.txt is empty"):
-        FolderDataset(TASKS, root, "val")
-    (root / "splits" / "val.txt").write_text("a\nb\na\n")
-    with pytest.raises(ValueError, match=r"val\.txt names 'a' twice"):
-        FolderDataset(TASKS, root, "val")
+    (root / "splits" / "small.txt").write_text("\n\n")
+    with pytest.raises(ValueError, match=r"small\.txt is empty"):
+        FolderDataset(TASKS, root, "small")
+    (root / "splits" / "small.txt").write_text("a\nb\na\n")
+    with pytest.raises(ValueError, match=r"small\.txt names 'a' twice"):
+        FolderDataset(TASKS, root, "small")
+
+
+def test_a_name_in_both_lists_is_named(root):
+    (root / "splits" / "val.txt").write_text("c.d\n")
+    for split in ("train", "val"):
+        with pytest.raises(ValueError, match=r"1 names are in train and in val, such as 'c\.d'"):
+            FolderDataset(TASKS, root, split)
+    assert len(FolderDataset(TASKS, root, "small")) == 2
 
 
 def test_names_without_an_image_are_named(root):
-    (root / "splits" / "val.txt").write_text("a\nx\ny\n")
+    (root / "splits" / "small.txt").write_text("a\nx\ny\n")
     with pytest.raises(
-        ValueError, match=r"2 of 3 names in the split 'val' have no image in .*images, the first is 'x'$"
+        ValueError, match=r"2 of 3 names in the split 'small' have no image in .*images, the first is 'x'$"
     ):
-        FolderDataset(TASKS, root, "val")
-    (root / "splits" / "val.txt").write_text("a.png\n")
+        FolderDataset(TASKS, root, "small")
+    (root / "splits" / "small.txt").write_text("a.png\n")
     with pytest.raises(ValueError, match=r"the first is 'a\.png'; names are without the suffix"):
-        FolderDataset(TASKS, root, "val")
+        FolderDataset(TASKS, root, "small")
 
 
 def test_two_images_of_one_name_are_named(root):
@@ -165,9 +173,9 @@ def test_no_images_are_named(root):
 
 
 def test_a_task_without_labels_is_named(root):
-    (root / "splits" / "val.txt").write_text("b\n")
-    with pytest.raises(ValueError, match=r"no image of the split 'val' .*'semseg': expected .*semseg/<name>\.png"):
-        FolderDataset(TASKS, root, "val")
+    (root / "splits" / "small.txt").write_text("b\n")
+    with pytest.raises(ValueError, match=r"no image of the split 'small' .*'semseg': expected .*semseg/<name>\.png"):
+        FolderDataset(TASKS, root, "small")
     with pytest.raises(ValueError, match=r"the task 'saliency': .*folders in .*: normals, semseg$"):
         FolderDataset({"saliency": Saliency()}, root)
 

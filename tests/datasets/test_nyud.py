@@ -47,6 +47,15 @@ def test_every_form_gives_the_same_targets(form, tmp_path):
     assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean() < (4 if "A" in form.parent.name else 1)
 
 
+def test_suffixes_in_capitals_are_the_same(form, tmp_path):
+    root = Path(shutil.copytree(form, tmp_path / "NYUD_MT"))
+    for folder in ("images", "segmentation", "normals", "depth", "edge"):
+        for path in list((root / folder).iterdir()):
+            path.rename(path.with_suffix(path.suffix.upper()))
+    for task, target in targets(form).items():
+        np.testing.assert_array_equal(targets(root)[task], target)
+
+
 def test_stored_values_mean_what_the_archive_says(tmp_path):
     root = nyud(tmp_path / "NYUD_MT", "B")
     found = targets(root)

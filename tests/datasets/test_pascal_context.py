@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from conftest import FIXTURES
 from PIL import Image
-from replicas import SIZE, TRAIN, VAL, pascal
+from replicas import SIZE, TRAIN, VAL, pascal, save_mat
 from scipy.io import loadmat
 from skimage.morphology import thin
 from tiny import run_tool
 
 from mtl.datasets import PascalContext
-from mtl.datasets.pascal_context import read_human_parts, valid_classes
+from mtl.datasets.pascal_context import read_human_parts, read_label_map, valid_classes
 
 TASKS = {
     "semseg": dict(type="SemanticSegmentation", classes=21),
@@ -202,6 +202,41 @@ def test_broken_labels_are_named_and_the_others_converted(root, capsys):
     with pytest.raises(ValueError, match=rf"image '{VAL[0]}': cannot read the label .*{VAL[0]}\.mat"):
         PascalContext({"human_parts": TASKS["human_parts"]}, root, "val", converted=root / "JPEGImages")[0]
     assert not (root / "mtl_converted" / "edge" / f"{VAL[1]}.png").exists()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.full(SIZE, 460, np.uint16),
+        np.full(SIZE, 1.5),
+        np.full(SIZE, np.nan),
+        np.zeros((*SIZE, 2), np.uint16),
+        np.array([["a", 1]], object),
+    ],
+)
+def test_label_maps_that_are_none_are_named(root, labels):
+    save_mat(root / "pascal-context" / "trainval" / f"{TRAIN[0]}.mat", LabelMap=labels)
+    dataset = PascalContext({"edge": TASKS["edge"], "normals": TASKS["normals"]}, root)
+    for task in ("edge", "normals"):
+        with pytest.raises(ValueError, match=rf"{TRAIN[0]}\.mat: a LabelMap is \(H, W\) ids of 0 to 459"):
+            dataset.target(0, task)
+
+
+def test_label_maps_of_any_number_type_are_the_same(root):
+    dataset = PascalContext({"edge": TASKS["edge"], "normals": TASKS["normals"]}, root)
+    before = dataset.load(0).targets
+    path = root / "pascal-context" / "trainval" / f"{TRAIN[0]}.mat"
+    for kind in (np.int32, np.int64, np.uint32, np.float64):
+        save_mat(path, LabelMap=read_label_map(path).astype(kind))
+        for task, target in dataset.load(0).targets.items():
+            np.testing.assert_array_equal(target, before[task])
+
+
+@pytest.mark.parametrize("annotation", [3, "abc", np.zeros((1, 1), [("imname", "O")])])
+def test_what_is_no_part_annotation_is_named(root, annotation):
+    save_mat(root / "human_parts" / f"{TRAIN[0]}.mat", anno=annotation)
+    with pytest.raises(ValueError, match=rf"{TRAIN[0]}\.mat is no PASCAL-Part annotation"):
+        PascalContext({"human_parts": TASKS["human_parts"]}, root).target(0, "human_parts")
 
 
 def test_wrong_folder_level_names_the_right_one(root):

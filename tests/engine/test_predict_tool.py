@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import cv2
 import numpy as np
@@ -212,6 +213,31 @@ def test_videos_without_frames_or_cut_off(checkpoint, tmp_path, capsys):
     assert "none.avi" in error
     assert "cut.avi is cut off: it ends after" in error
     assert 0 < len(read_film(out / "semseg" / "cut.mp4")[0]) < 20
+
+
+def test_a_video_that_cannot_be_encoded_stops_no_other(checkpoint, tmp_path, capfd):
+    film(tmp_path / "a.avi", 2, "MJPG", size=(40, 1))
+    film(tmp_path / "b.avi", 2, "MJPG")
+    capfd.readouterr()  # OpenCV's words on the first
+    out = tmp_path / "out"
+    assert predict(checkpoint, tmp_path / "a.avi", tmp_path / "b.avi", "--out", out, "--tasks", "semseg") == 1
+    shown = capfd.readouterr()
+    assert shown.out.startswith("1 of 2 inputs predicted")
+    heading, line = shown.err.splitlines()
+    assert heading == "1 could not be used or not as a whole:"
+    assert "a.mp4: OpenCV has no mp4v encoder for 1 x 40" in line
+    assert [path.name for path in (out / "semseg").iterdir()] == ["b.mp4"]
+
+
+def test_names_that_are_not_utf8_and_links_to_nothing(checkpoint, tmp_path, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save(folder / os.fsdecode(b"f\xfcr.jpg"))
+    (folder / "gone.jpg").symlink_to("nowhere.jpg")
+    assert predict(checkpoint, folder, "--out", out, "--tasks", "semseg") == 1
+    assert "cannot read the image" in capsys.readouterr().err.splitlines()[1]
+    assert [path.name for path in (out / "semseg").iterdir()] == [os.fsdecode(b"f\xfcr.png")]
+    manifest = json.loads((out / "predictions.json").read_text("utf-8"))
+    assert manifest["inputs"][os.fsdecode(b"f\xfcr")] == str(folder / os.fsdecode(b"f\xfcr.jpg"))
 
 
 def test_names_keep_apart(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import numpy as np
@@ -179,8 +180,17 @@ def test_a_config_is_read_and_never_run():
         "randomness": {"seed": 3},
         "x": [{"a.b": -1.5}],
     }
-    assert read_settings("import os\nx = os.getcwd()") == {}
+    for text in ("import os\nx = os.getcwd()", "a = {[]: 1}", f"a = {'-' * 20_000}1"):
+        assert read_settings(text) == {}
     assert differences([{"a": {"b": 1}}, {"a": {"b": 2}, "randomness": {"seed": 1}}]) == {"a.b": ["1", "2"]}
+
+
+def test_a_folder_whose_name_is_not_utf8(tmp_path):
+    folder = store(tmp_path / os.fsdecode(b"f\xfcr"), result())
+    (folder / "start" / "vis_data").mkdir(parents=True)
+    (folder / "start" / "vis_data" / "scalars.json").write_text('{"loss": 1.0, "step": Infinity}')
+    assert report(folder, "--out", tmp_path / "r.html") == 0
+    assert "f?r" in (tmp_path / "r.html").read_text("utf-8")
 
 
 def test_html_in_files_stays_text(tmp_path):
@@ -248,6 +258,8 @@ BROKEN = {
     "other": ('{"a": 1}', "no 'method'"),
     "score": (json.dumps(result(semseg="high")), "'high'"),
     "count": (json.dumps(result(parameters={"encoder": 1, "all": 2, "base": 0})), "parameters.base"),
+    "huge count": (json.dumps(result(parameters={"encoder": 1, "all": 10**400, "base": 1})), "parameters.all"),
+    "other metrics": (json.dumps(result() | {"metrics": {**result()["metrics"], "x": {"a": "b"}}}), "metrics of 'x'"),
     "cost": (json.dumps(result(cost={"train": {"seconds": "long"}})), "cost.train"),
 }
 

@@ -42,6 +42,8 @@ def test_label_files(tmp_path):
     metres = np.array([[0.0, 1.5], [np.nan, np.inf]], np.float64)
     np.save(tmp_path / "a.npy", metres)
     np.testing.assert_array_equal(Depth().read(tmp_path / "a.npy"), np.float32([[0, 1.5], [0, 0]]))
+    (tmp_path / "a.npy").rename(tmp_path / "A.NPY")
+    np.testing.assert_array_equal(Depth().read(tmp_path / "A.NPY"), np.float32([[0, 1.5], [0, 0]]))
     np.save(tmp_path / "b.npy", metres[:1, :, None])
     np.testing.assert_array_equal(Depth().read(tmp_path / "b.npy"), np.float32([[0, 1.5]]))
     Image.fromarray(np.array([[0, 1500, 9000]], np.uint16)).save(tmp_path / "c.png")
@@ -54,7 +56,9 @@ def test_label_files(tmp_path):
     [
         ("a.npy", b"", r"cannot read the label .*a\.npy"),
         ("a.npy", np.array([{}], dtype=object), r"cannot read the label .*a\.npy"),
+        ("a.npy", b"PK\x03\x04", r"cannot read the label .*a\.npy"),
         ("a.npy", np.zeros((2, 2, 3)), r"a\.npy: depth is \(H, W\) metres"),
+        ("a.npy", np.full((2, 2), 3000, np.uint16), r"a\.npy: depth is \(H, W\) metres as floats, not .* uint16"),
         ("a.npy", -np.ones((2, 2)), r"a\.npy: depth is metres, 0 where there is none; the least here is -1"),
         ("a.png", b"", r"cannot read the label .*a\.png"),
         ("a.png", np.zeros((2, 2), np.uint8), r"has the channels 'L', not one of 16 bits"),

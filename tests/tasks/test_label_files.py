@@ -10,6 +10,7 @@ from conftest import PHOTOS, needs_photos
 from PIL import Image
 
 from mtl.tasks import HumanParts, Saliency, SemanticSegmentation, SurfaceNormals
+from mtl.tasks.label_files import read_array, read_levels16
 
 ALL = {
     "semseg": SemanticSegmentation(21),
@@ -52,6 +53,16 @@ def test_an_empty_missing_or_foreign_file_is_named(tmp_path):
     for name, reason in {"empty.png": "is empty", "text.png": "cannot", "missing.png": "No such file"}.items():
         with pytest.raises(ValueError, match=rf"{name}.*{reason}" if reason != "cannot" else rf"cannot read.*{name}"):
             ALL["semseg"].read(tmp_path / name)
+
+
+def test_several_arrays_and_32_bits_are_refused(tmp_path):
+    with open(tmp_path / "a.npy", "wb") as file:
+        np.savez(file, depth=np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"a\.npy is a \.npz of several arrays"):
+        read_array(tmp_path / "a.npy")
+    Image.fromarray(np.full((2, 2), 70_000, np.int32)).save(tmp_path / "a.png", format="TIFF")
+    with pytest.raises(ValueError, match=r"a\.png has the channels 'I', not one of 16 bits"):
+        read_levels16(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("name", ["semseg", "human_parts", "saliency"])
