@@ -1,11 +1,7 @@
 """Check images with a folder of labels per task: python data_prep/folder.py CONFIG [--cfg-options data_root=DATA].
 
 Reads every image and every label that the config's training and validation use, counts them, and lists each that
-<<<<<<< HEAD
-cannot be read or is no valid label, at the first of which training stops, and the tasks whose labels are all empty, as
-=======
 cannot be read or is no valid label, at the first of which training stops; and the tasks whose labels are all empty, as
->>>>>>> rev_att
 masks of 0 and 1 are where 0 and 255 are meant. Nothing is changed. What is wrong with the folders themselves (a name
 without an image or in both lists, a label with a suffix that its task does not read) ends it at once.
 """
