@@ -1,4 +1,4 @@
-"""What configs cost: python tools/count.py CONFIG... [--format text|markdown|json] [--cfg-options ...]."""
+"""What configs cost: python tools/count.py CONFIG... [--method NAME...] [--format text|markdown|json]."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def main() -> int:
     add_config(parser, several=True)
     parser.add_argument("--format", choices=FORMATS, default="text", help="of the table (%(default)s)")
     args = parser.parse_args()
-    print(render([count(config, args.cfg_options) for config in args.configs], args.format))
+    pairs = [(config, method) for config in args.configs for method in args.method or [None]]
+    print(render([count(config, args.cfg_options, method) for config, method in pairs], args.format))
     return 0
 
 

@@ -25,6 +25,7 @@ def add_config(parser: ArgumentParser, several: bool = False) -> None:
         parser.add_argument("config", help="a config file, such as configs/quickstart.py")
     parser.add_argument(
         "--method",
+        nargs="+" if several else None,
         metavar="NAME",
         help="another method: a file of configs/_base_/methods by its name, or any by its path",
     )

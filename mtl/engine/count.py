@@ -70,9 +70,9 @@ class Count:
     training_by_task: dict[str, int]
 
 
-def count(config: str | Path, options: Mapping[str, Any] | None = None) -> Count:
-    """The numbers of a config; `ValueError` where it is none."""
-    cfg = read_config(config, options)
+def count(config: str | Path, options: Mapping[str, Any] | None = None, method: str | Path | None = None) -> Count:
+    """The numbers of a config, or of it with the ``method`` of another file; `ValueError` where it is none."""
+    cfg = read_config(config, options, method)
     register_all(cfg.get("custom_imports"))
     build = plain({key: cfg[key] for key in ("encoder", "method", "decoder", "tasks") if cfg.get(key) is not None})
     model = MultiTaskModel(**{**build, "encoder": {**build["encoder"], "weights": False}})

@@ -26,8 +26,8 @@ from mtl.methods.weights import Bottleneck, Bottlenecks, Full
 from mtl.registry import METHODS
 
 
-@METHODS.register_module(name="Adapter")
-class AdapterMethod(Method):
+@METHODS.register_module()
+class Adapter(Method):
     """See the module's docstring.
 
     Args:
