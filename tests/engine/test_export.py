@@ -110,7 +110,7 @@ def test_methods(method, tmp_path):
     # base weights are there once; a hypernetwork is not there at all, but what it generates is
     stored = onnx.load(tmp_path / "model.onnx").graph.initializer
     held = sum(value.numel() for value in Graph(model).state_dict().values())
-    assert sum(int(np.prod(tensor.dims)) for tensor in stored) <= 1.1 * held
+    assert sum(int(np.prod(tensor.dims)) for tensor in stored) <= 1.3 * held  # and what the optimizer folded
     assert not any("hypernetwork" in tensor.name for tensor in stored)
 
 
