@@ -179,7 +179,7 @@ def test_refusals(tmp_path, capsys):
     file = checkpoint(tmp_path, "vit", {"type": "Adapter"})
     before = sorted(tmp_path.iterdir())
     for arguments, match in {
-        ("--timm", tmp_path / "timm"): "Adapter cannot be merged",
+        ("--timm", tmp_path / "timm"): "cannot be merged into plain weights",
         (): "name one of OUT",
         (tmp_path / "a.onnx", "--timm", tmp_path / "timm"): "name one of OUT",
         (tmp_path / "a.torchscript",): "the format is the suffix",
