@@ -83,7 +83,7 @@ def count(config: str | Path, options: Mapping[str, Any] | None = None, method: 
     tasks = model.task_names
     return Count(
         config=str(config),
-        method=type(model.method).__name__,
+        method=str(build["method"]["type"]).rpartition(".")[2],
         encoder=model.encoder.name,
         size=model.encoder.size,
         trained_encoder=parameters.encoder,

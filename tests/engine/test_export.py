@@ -110,7 +110,7 @@ def test_methods(method, tmp_path):
     # base weights are there once; a hypernetwork is not there at all, but what it generates is
     stored = onnx.load(tmp_path / "model.onnx").graph.initializer
     held = sum(value.numel() for value in Graph(model).state_dict().values())
-    assert sum(int(np.prod(tensor.dims)) for tensor in stored) <= 1.1 * held
+    assert sum(int(np.prod(tensor.dims)) for tensor in stored) <= 1.3 * held  # and what the optimizer folded
     assert not any("hypernetwork" in tensor.name for tensor in stored)
 
 
@@ -179,7 +179,7 @@ def test_refusals(tmp_path, capsys):
     file = checkpoint(tmp_path, "vit", {"type": "Adapter"})
     before = sorted(tmp_path.iterdir())
     for arguments, match in {
-        ("--timm", tmp_path / "timm"): "Adapter cannot be merged",
+        ("--timm", tmp_path / "timm"): "cannot be merged into plain weights",
         (): "name one of OUT",
         (tmp_path / "a.onnx", "--timm", tmp_path / "timm"): "name one of OUT",
         (tmp_path / "a.torchscript",): "the format is the suffix",
