@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import onnx
@@ -27,6 +28,8 @@ SHALLOW = {
     "convnext": {"depths": (1, 1, 1, 1)},
 }
 """Tracing takes seconds a block and path."""
+
+pytestmark = pytest.mark.skipif("MTL_EXPORT" not in os.environ, reason="traces for many minutes (MTL_EXPORT=1)")
 
 FORMATS = {".onnx": load_onnx, ".pt2": load_pt2}
 
