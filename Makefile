@@ -9,4 +9,4 @@ types:
 	mypy
 
 test:
-	pytest
+	pytest -n auto

@@ -8,7 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from archives import Archive, DataSet, command_line, run
+from archives import command_line, run
+from completeness import DataSet
+from download import Archive
 
 from mtl.datasets.files import list_files
 from mtl.engine.command_line import friendly

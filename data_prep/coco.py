@@ -10,7 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from archives import Archive, DataSet, command_line, run
+from archives import command_line, run
+from completeness import DataSet
+from download import Archive
 
 from mtl.datasets.coco import Instances
 from mtl.engine.command_line import friendly

@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from archives import Archive, DataSet, command_line, read_list, run
+from archives import command_line, run
+from completeness import DataSet, read_list
+from download import Archive
 
 from mtl.engine.command_line import friendly
 

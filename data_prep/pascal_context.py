@@ -15,7 +15,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from archives import Archive, DataSet, command_line, read_list, run
+from archives import command_line, run
+from completeness import DataSet, read_list
+from download import Archive
 from PIL import Image
 from rich.progress import track
 

@@ -17,7 +17,9 @@ from types import SimpleNamespace
 import archives
 import numpy as np
 import pytest
-from archives import Archive, DataSet, TransferError, check, download, extract
+from completeness import DataSet, check, read_list
+from download import Archive, TransferError, download
+from extraction import extract
 from PIL import Image
 from tiny import run_tool
 
@@ -78,7 +80,7 @@ def served():
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch):
-    monkeypatch.setattr(archives, "PAUSE", 0.0)
+    monkeypatch.setattr("download.PAUSE", 0.0)
 
 
 def fetch(served, folder) -> Path:
@@ -243,7 +245,7 @@ def data(served, tmp_path):
         archives=(Archive(served.url, ("images", "lists")),),
         level=("images", "lists"),
         splits={"train": 2, "val": 1},
-        names=lambda root, split: archives.read_list(root / "lists" / f"{split}.txt"),
+        names=lambda root, split: read_list(root / "lists" / f"{split}.txt"),
         needs=(("images/{name}.png",), ("labels/{name}.png", "labels/{name}.mat")),
         one_form=True,
     )
@@ -355,7 +357,7 @@ def test_a_disk_that_fills_while_extracting_leaves_nothing(data, tmp_path, capsy
         def write(self, _):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(archives, "open", lambda p, m, buffering: Full(p, m), raising=False)
+    monkeypatch.setattr("extraction.open", lambda p, m, buffering: Full(p, m), raising=False)
     assert script(data, tmp_path / "root", "--archive", tmp_path / "small.tgz") == 1
     assert re.fullmatch(r"error: cannot write .*: the disk is full \(.*\); make room.*\n", capsys.readouterr().err)
     assert not list((tmp_path / "root").iterdir())

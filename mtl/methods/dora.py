@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Adapted, Adapter, Method, TaskContext
 from mtl.methods.bias import BiasChange
-from mtl.methods.targets import Target, check_rank, find_targets
+from mtl.methods.targets import Target, add_to_parts, check_rank, find_targets
 from mtl.methods.weights import uniform, zeros
 from mtl.registry import METHODS
 
@@ -52,10 +52,7 @@ class DirectionChange(Adapter):
         low = tokens @ down.to(x.dtype).transpose(-1, -2) @ up.to(x.dtype).transpose(-1, -2)
         factor = factor.unsqueeze(2).to(own.dtype)
         change = (factor - 1) * own + factor * self.scale * low
-        pieces = list(y.chunk(self.parts, -1))
-        for i, part in enumerate(self.chosen):
-            pieces[part] = pieces[part] + change[:, i].reshape(pieces[part].shape)
-        return pieces[0] if self.parts == 1 else torch.cat(pieces, -1)
+        return add_to_parts(y, change, self.parts, self.chosen)
 
     def merged(self, base: nn.Module, task: int) -> nn.Module:
         assert isinstance(base, nn.Linear)

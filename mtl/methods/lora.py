@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Adapter, Method, TaskContext
-from mtl.methods.targets import Target, check_rank, find_targets
+from mtl.methods.targets import Target, add_to_parts, check_rank, find_targets
 from mtl.methods.weights import uniform, zeros
 from mtl.registry import METHODS
 
@@ -48,10 +48,7 @@ class LowRankChange(Adapter):
         change = self.scale * (tokens @ down.transpose(-1, -2) @ up.transpose(-1, -2))  # (A, P, tokens, outputs)
         if self.bias is not None:
             change = change + self.context.pick(self.bias).unsqueeze(2).to(change.dtype)
-        pieces = list(y.chunk(self.parts, -1))
-        for i, part in enumerate(self.chosen):
-            pieces[part] = pieces[part] + change[:, i].reshape(pieces[part].shape)
-        return pieces[0] if self.parts == 1 else torch.cat(pieces, -1)
+        return add_to_parts(y, change, self.parts, self.chosen)
 
     def merged(self, base: nn.Module, task: int) -> nn.Module:
         assert isinstance(base, nn.Linear)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from mtl.encoders.sites import Site
 from mtl.registry import choices
@@ -54,6 +55,14 @@ def find_targets(sites: Sequence[Site], names: Sequence[str]) -> list[Target]:
             outputs = site.module.out_features // len(parts)
             found.append(Target(site, site.module.in_features, outputs, len(parts), chosen))
     return found
+
+
+def add_to_parts(y: Tensor, change: Tensor, parts: int, chosen: Sequence[int]) -> Tensor:
+    """A layer's output ``(A*B, ..., parts * outputs)`` with ``change``, ``(A, P, tokens, outputs)``, on the P chosen."""
+    pieces = list(y.chunk(parts, -1))
+    for i, part in enumerate(chosen):
+        pieces[part] = pieces[part] + change[:, i].reshape(pieces[part].shape)
+    return pieces[0] if parts == 1 else torch.cat(pieces, -1)
 
 
 def check_rank(rank: int, targets: Sequence[Target]) -> None:

@@ -131,6 +131,10 @@ def krons_of_products(matrices: nn.Module, method: nn.Module) -> Tensor:
     return sum(torch.kron(A, s @ t) for A, s, t in zip(method.slow, p, q, strict=True))
 
 
+def label(value: object) -> str:
+    return getattr(value, "__name__", str(value))  # a function's own text has its address, another in each process
+
+
 @pytest.mark.parametrize("family", ["swin", "vit"])
 @pytest.mark.parametrize(
     ("config", "matrix"),
@@ -144,7 +148,7 @@ def krons_of_products(matrices: nn.Module, method: nn.Module) -> Tensor:
         ({"type": "Compacter", "reduction": 4}, krons_of_products),
         ({"type": "Compacter", "reduction": 2, "rank": 2, "p": 4}, krons_of_products),
     ],
-    ids=str,
+    ids=label,
 )
 def test_bottlenecks_are_their_equations(family, config, matrix):
     encoder, method, plain = prepared(family, config)
@@ -198,7 +202,7 @@ def test_kronecker_is_a_sum_of_torch_krons(rank):
         ({"type": "BitFit", "relative_position_bias": False}, "swin"),
         ({"type": "RelativeBias"}, "swin"),
     ],
-    ids=str,
+    ids=label,
 )
 def test_biases_and_tables_are_edits_of_a_copy(config, family):
     encoder, method, plain = prepared(family, config)
