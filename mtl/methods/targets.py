@@ -58,7 +58,7 @@ def find_targets(sites: Sequence[Site], names: Sequence[str]) -> list[Target]:
 
 
 def add_to_parts(y: Tensor, change: Tensor, parts: int, chosen: Sequence[int]) -> Tensor:
-    """A layer's output ``(A*B, ..., parts * outputs)`` with ``change``, ``(A, P, tokens, outputs)``, on the P chosen."""
+    """A layer's output ``(A*B, ..., parts * outputs)`` with ``change`` on the P chosen, ``(A, P, tokens, outputs)``."""
     pieces = list(y.chunk(parts, -1))
     for i, part in enumerate(chosen):
         pieces[part] = pieces[part] + change[:, i].reshape(pieces[part].shape)
