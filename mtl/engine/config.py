@@ -20,6 +20,7 @@ from mtl.registry import choices
 OWN_KEYS = {
     "encoder": "config of the encoder",
     "method": "config of the method",
+    "label": "what tables and plots call the run; by default the method's type",
     "decoder": "config of every task's decoder",
     "tasks": "task name to its config",
     "model": "further arguments of MultiTaskModel",
@@ -47,7 +48,7 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None, meth
     cfg = Config(_read_keys(path), filename=str(path))
     if method is not None:
         file = method_file(path, method)
-        for key, value in _read_keys(file).items():
+        for key, value in {"label": file.stem, **_read_keys(file)}.items():
             cfg[key] = value
         cfg.setdefault("work_dir", str(default_work_dir(path)) + f"_{file.stem}")
     if options:
@@ -64,6 +65,8 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None, meth
         check_task_name(name)
         if not isinstance(task, Mapping):
             raise ValueError(f"tasks[{name!r}] is a task's config, a dict with a type, not {task!r}")
+    if not isinstance(cfg.get("label", ""), str):
+        raise ValueError(f"label is text ({OWN_KEYS['label']}), not {cfg.label!r}")
     if cfg.get("protocol", "original") not in PROTOCOLS:
         raise ValueError(f"unknown protocol {cfg.protocol!r}; {choices(PROTOCOLS, str(cfg.protocol))}")
     return cfg

@@ -61,6 +61,7 @@ def collect_run(runner: MultiTaskRunner, metrics: Mapping[str, float], **about: 
         }
     return {
         **collect(model, metrics, runner.cfg.get("protocol", "original"), **about),
+        "label": runner.cfg.get("label"),
         "single_task": single,
         "cost": cost.summary(runner) if cost else None,
         "seed": runner.seed,

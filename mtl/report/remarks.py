@@ -27,7 +27,7 @@ def notes_on(runs: Sequence[Run], filled: Sequence[Run]) -> list[str]:
     """What a reader needs to know of a table's numbers; the Δm of the ``filled`` ones were worked out for it."""
     notes = [f"Δm is relative to {text}." for text in dict.fromkeys(map(relative_to, runs)) if text]
     if filled:
-        names = ", ".join(dict.fromkeys(run.result["method"] for run in filled))
+        names = ", ".join(dict.fromkeys(run.label for run in filled))
         notes.append(f"The Δm of {names} was not in the results; it is worked out here, relative to the same scores.")
     if any(delta(run) is None for run in runs):
         notes.append(

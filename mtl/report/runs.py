@@ -36,6 +36,11 @@ class Run:
     def is_test(self) -> bool:
         return "checkpoint" in self.result
 
+    @property
+    def label(self) -> str:
+        """What tables and plots call it."""
+        return self.result.get("label") or self.result["method"]
+
     def metric(self, task: str) -> str:
         """The name of a task's main metric; results of before 0.1.0 say it by its value alone."""
         value = self.result["main"][task]
@@ -162,6 +167,8 @@ def _check(result: Any) -> None:
             raise ValueError(f"not a result: parameters.{key} is {count!r}")
     if not _number_or_none(result.get("delta_m")):
         raise ValueError(f"not a result: delta_m is {result['delta_m']!r}")
+    if not isinstance(result.get("label"), str | None):
+        raise ValueError(f"not a result: label is {result['label']!r}")
     for key in ("cost", "single_task", "main_metric", "unit"):
         if not isinstance(result.get(key), dict | None):
             raise ValueError(f"not a result: {key} is {result[key]!r}")

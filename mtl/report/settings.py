@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-_OF_THE_RUN = ("randomness", "stored_results", "work_dir", "visualizer", "custom_imports")
-"""Top-level keys in which the runs of one method may differ: the seed, and what is printed or drawn."""
+_OF_THE_RUN = ("label", "randomness", "stored_results", "work_dir", "visualizer", "custom_imports")
+"""Top-level keys in which the runs of one method may differ: its name, the seed, and what is printed or drawn."""
 
 
 def read_settings(text: str) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def data_set(run: Run) -> dict[str, Any]:
 
 def _same_recipe(run: Run) -> str:
     known = recipe(run.settings) or str(run.path)
-    return key_of([run.result["method"], run.is_test, run.result["parameters"], known])
+    return key_of([run.label, run.result["method"], run.is_test, run.result["parameters"], known])
 
 
 def _together(runs: Sequence[Run], key: Callable[[Run], str]) -> list[list[Run]]:
@@ -104,18 +104,18 @@ def _table(runs: list[Run]) -> Table:
     groups = _together(runs, _same_recipe)
     labels = []
     for group in groups:
-        method = group[0].result["method"]
-        alike = [other[0] for other in groups if other[0].result["method"] == method]
+        label = group[0].label
+        alike = [other[0] for other in groups if other[0].label == label]
         own = differences([run.settings for run in alike], ("single_task",))
         place = next(i for i, run in enumerate(alike) if run is group[0])
         shown = [f"{_last(key, own)}={short(values[place])}" for key, values in own.items()]
         if len({run.is_test for run in alike}) > 1:
             shown.insert(0, "tested" if group[0].is_test else "last validation")
-        labels.append((method, ", ".join(shown[:4]) + (", …" if len(shown) > 4 else "")))
+        labels.append((label, ", ".join(shown[:4]) + (", …" if len(shown) > 4 else "")))
     whole = {name for name, kind in METHODS.module_dict.items() if kind.__module__ == baselines.__name__}
     tasks = list(first["main"])
     rows = [
-        Row(group, label, detail, label in whole, _cells(group, tasks))
+        Row(group, label, detail, group[0].result["method"] in whole, _cells(group, tasks))
         for group, (label, detail) in zip(groups, labels, strict=True)
     ]
     rows.sort(key=lambda row: (not row.baseline, row.label))

@@ -34,8 +34,8 @@ def test_delta_is_relative_to_the_single_task_runs(compared):
     }
     assert results["lora_0"]["single_task"]["scores"] == pytest.approx(single)
     table = (folder / "runs" / "methods.md").read_text()
-    assert "| LoRA | 2 |" in table
-    assert "| SingleTaskFull | 2 |" in table
+    assert "| lora | 2 |" in table
+    assert "| single_task_full | 2 |" in table
     assert (folder / "runs" / "report.html").is_file()
 
 
