@@ -68,7 +68,7 @@ class Graph(nn.Module):
         self.encoder, self.decoders = model.encoder, model.decoders
         self.names = model.task_names
         self.context = model.method.context
-        self.paths = model.method.paths(model.task_names)
+        self.passes = model.method.passes(model.task_names)
         self.generated = list(model.method.generate())
         for i, value in enumerate(model.method.generate().values()):
             self.register_buffer(f"generated_{i}", value.detach().contiguous())
@@ -83,10 +83,12 @@ class Graph(nn.Module):
         image = (image - self.mean) / self.std
         self.context.generated = {key: getattr(self, f"generated_{i}") for i, key in enumerate(self.generated)}
         logits: dict[str, Tensor] = {}
-        for path in self.paths:
-            self.context.activate([self.names.index(path[0])], image.device)
-            maps = self.encoder(image)
-            logits.update({task: self.decoders[task](maps) for task in path})
+        for paths in self.passes:
+            self.context.activate([self.names.index(path[0]) for path in paths], image.device)
+            maps = self.encoder(image.repeat(len(paths), 1, 1, 1) if len(paths) > 1 else image)
+            for i, path in enumerate(paths):
+                own = [self.context.split(x)[i] for x in maps] if len(paths) > 1 else maps
+                logits.update({task: self.decoders[task](own) for task in path})
         return tuple(logits[name] for name in self.names)
 
 

@@ -11,6 +11,7 @@ from mtl.methods import (  # noqa: F401
     hyperformer,
     lora,
     low_rank_adapter,
+    mtlora,
     phm_adapter,
     polyhistor,
     polyhistor_lite,

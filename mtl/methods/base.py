@@ -46,6 +46,15 @@ class TaskContext:
         """A task-major batch ``(A*B, ...)`` to ``(A, B, ...)``."""
         return x.unflatten(0, (self.index.shape[0], -1))
 
+    @property
+    def num_streams(self) -> int:
+        """1 + A: what the tasks share, and each active task's own (`mtl.methods.branch`)."""
+        return 1 + self.index.shape[0]
+
+    def streams(self, x: Tensor) -> Tensor:
+        """A batch of streams ``((1+A)*B, ...)`` to ``(1+A, B, ...)``, the shared one first."""
+        return x.unflatten(0, (self.num_streams, -1))
+
     @contextmanager
     def only(self, position: int) -> Iterator[None]:
         """The active task at ``position`` alone for the adapters, for what cannot run for several tasks at once."""
@@ -111,6 +120,8 @@ class Method(nn.Module):
 
     Class attributes:
         shares_encoder: nothing task-specific is attached, one encoder pass serves all tasks.
+        branches: tasks have maps of their own that branch off one stream (`mtl.methods.branch`), so that all of them
+            run as one batch.
         exact_start: the encoder's output is unchanged right after attaching.
         mergeable: `merge` returns a plain encoder that computes the same; final once attached.
         per_task: names, with shell wildcards, of the method's own parameters whose first axis is the tasks'.
@@ -119,6 +130,7 @@ class Method(nn.Module):
     """
 
     shares_encoder: bool = False
+    branches: bool = False
     exact_start: bool = True
     mergeable: bool = False
     per_task: ClassVar[tuple[str, ...]] = ()
@@ -143,6 +155,11 @@ class Method(nn.Module):
     def paths(self, tasks: Sequence[str]) -> list[list[str]]:
         """Groups of tasks that share one encoder pass."""
         return [list(tasks)] if self.shares_encoder else [[task] for task in tasks]
+
+    def passes(self, tasks: Sequence[str], joint: bool = False) -> list[list[list[str]]]:
+        """The paths of ``tasks``, those together that one encoder pass serves as a batch; all of them if ``joint``."""
+        paths = self.paths(tasks)
+        return [paths] if (joint or self.branches) and paths else [[path] for path in paths]
 
     def generate(self) -> dict[str, Tensor]:
         """The adapters' generated weights, each ``(T, ...)``; empty for methods without a hypernetwork."""

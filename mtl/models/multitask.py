@@ -99,12 +99,13 @@ class MultiTaskModel(BaseModel):
         if mode == "loss":
             self.method.context.generated = self.method.generate()
             losses = {}
-            for path in self.method.paths(self.task_names):
-                maps = self.features(inputs, path[:1])
-                for name in path:
-                    rows = self._labelled(data_samples, name)
-                    targets = self._targets(name, data_samples, rows, inputs)
-                    losses[f"{name}.loss"] = self._loss(name, self.decoders[name]([x[rows] for x in maps]), targets)
+            for group in self.method.passes(self.task_names):
+                for path, maps in zip(group, self._maps(inputs, group), strict=True):
+                    for name in path:
+                        rows = self._labelled(data_samples, name)
+                        targets = self._targets(name, data_samples, rows, inputs)
+                        logits = self.decoders[name]([x[rows] for x in maps])
+                        losses[f"{name}.loss"] = self._loss(name, logits, targets)
             return losses
         raise ValueError(f"unknown mode {mode!r}; valid: loss, predict, tensor")
 
@@ -112,11 +113,6 @@ class MultiTaskModel(BaseModel):
         """Encoder maps ``(A*B, C_i, H/s_i, W/s_i)`` for A tasks as one task-major batch."""
         self.method.context.activate([self.task_names.index(task) for task in tasks], inputs.device)
         return self.encoder(inputs.repeat(len(tasks), 1, 1, 1) if len(tasks) > 1 else inputs)
-
-    def _groups(self, tasks: Sequence[str]) -> list[list[list[str]]]:
-        """The paths of ``tasks``, those together that run as one batch."""
-        paths = self.method.paths(tasks)
-        return [paths] if self.joint and paths else [[path] for path in paths]
 
     def _maps(self, inputs: Tensor, group: Sequence[Sequence[str]]) -> list[tuple[Tensor, ...]]:
         """Each path's maps ``(B, C_i, H/s_i, W/s_i)``, of one encoder pass; ``inputs`` may be no image."""
@@ -128,7 +124,7 @@ class MultiTaskModel(BaseModel):
         """Task to ``(B, K, H/4, W/4)``, each distinct encoder path run once."""
         self.method.context.generated = self._weights()
         outputs: dict[str, Tensor] = {}
-        for group in self._groups(tasks):
+        for group in self.method.passes(tasks, self.joint):
             for path, maps in zip(group, self._maps(inputs, group), strict=True):
                 outputs.update({task: self.decoders[task](maps) for task in path})
         return outputs
@@ -156,7 +152,7 @@ class MultiTaskModel(BaseModel):
         generated = self.method.generate()
         weights = GradientBarrier(list(generated.values()))
         self.method.context.generated = dict(zip(generated, weights.leaves, strict=True))
-        for group in self._groups(present):
+        for group in self.method.passes(present, self.joint):
             used = sorted({row for path in group for task in path for row in rows[task]})
             maps = [GradientBarrier(part) for part in self._maps(inputs[used], group)]
             for path, barrier in zip(group, maps, strict=True):

@@ -33,7 +33,7 @@ TASKS = {
     "normals": {"type": "SurfaceNormals", "decoder": {"type": "AllMLP", "channels": 12}},
     "saliency": {"type": "Saliency"},
 }
-SHARES_TRAINED = ("MultiTaskFull", "Hyperformer", "Polyhistor", "PolyhistorLite", "SharedAdapter")
+SHARES_TRAINED = ("MultiTaskFull", "Hyperformer", "Polyhistor", "PolyhistorLite", "SharedAdapter", "MTLoRA")
 
 
 @pytest.fixture(scope="module")

@@ -100,12 +100,13 @@ def test_photographs(family, tmp_path):
         {"type": "PolyhistorLite", "reduction": 4},
         {"type": "LoRA"},
         {"type": "SingleTaskFull"},
+        {"type": "MTLoRA"},
         {"type": "Composite", "methods": [{"type": "BitFit"}, {"type": "DoRA"}]},
     ],
     ids=lambda method: method["type"],
 )
 def test_methods(method, tmp_path):
-    """Hypernetworks, linear changes, biases, and whole encoders."""
+    """Hypernetworks, linear changes, biases, whole encoders, and branches off a shared one."""
     model, _ = rebuild(checkpoint(tmp_path, "vit", method))
     report = save_graph(model, tmp_path / "model.onnx")
     assert report.fixed is None

@@ -32,6 +32,7 @@ VARIANTS = {
     "DoRA": [{}, {"targets": ["k", "proj", "fc2"], "rank": 2, "scale": 0.5}],
     "LoRA": [{}, {"targets": ["k", "proj", "fc1"], "bias": False, "rank": 2}, {"targets": ["fc1", "fc2"]}],
     "LowRankAdapter": [{"reduction": 2}, {"reduction": 2, "rank": 3}],
+    "MTLoRA": [{"rank": 6, "task_rank": 2}, {"rank": 3, "task_rank": 5, "scale": 0.5, "own": ["norm"]}],
     "PHMAdapter": [{"reduction": 4}, {"reduction": 2, "p": 4}],
     "Hyperformer": [{}, {"sites": "mlp", "reduction": 16}, {"literal": True}],
     "Polyhistor": [{}, {"placement": "sequential", "rank": 1, "init": "fan_in"}, {"literal": True}],

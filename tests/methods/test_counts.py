@@ -127,6 +127,21 @@ def test_decoder_count(family):
     assert trained(*decoders) == DECODER_COUNTS[family]
 
 
+def test_mtlora_count():
+    """The paper's 8.34 M (arXiv 2403.20320, all that trains) have two parts more: the authors' decoders, 1,946,624, and
+    the changes of a fc2 that no gradient reaches. 1,599,546 of the encoder's own weights is what their script prints.
+    """
+    d, last, dead = 4416, 1440, 64 * 5 * 768  # widths of the 12 blocks and of the stages' last ones, summed
+    expected = 64 * 16 * d - dead + 4 * 4 * 12 * last + 1599546
+    assert round((expected + dead + 1946624) / 1e6, 2) == 8.34
+    encoder, method = copy.deepcopy(plain_encoder("Swin-T")), METHODS.build({"type": "MTLoRA"})
+    assert method.count(encoder, 4) == expected == 6152250
+    plus = METHODS.build({"type": "MTLoRA", "merging": True})
+    assert plus.count(encoder, 4) == expected + 64 * 6 * (96 + 192 + 384) - 8 * (96**2 + 192**2 + 384**2)
+    method.attach(encoder, list("abcd"))
+    assert trained(encoder, method) == expected
+
+
 def without(group: str) -> dict:
     return {"groups": [name for name in ("embed", "norm", "attn", "mlp", "final") if name != group]}
 

@@ -24,8 +24,9 @@ def build(method: str, **arguments):
     config = {"type": "MultiTaskModel", "encoder": encoder, "method": {"type": method}, "tasks": TASKS}
     model = MODELS.build({**config, "decoder": decoder, **arguments})
     with torch.no_grad():
-        for parameter in model.method.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
+        for name, parameter in model.named_parameters():
+            if name.startswith("method.") or ".adapter." in name:
+                parameter.add_(0.05 * torch.randn_like(parameter))
     return model
 
 
@@ -68,7 +69,9 @@ def gradients(model):
 
 
 @pytest.mark.parametrize("joint", [False, True])
-@pytest.mark.parametrize("method", ["SingleTaskFull", "MultiTaskFull", "DecodersOnly", "Hyperformer", "PolyhistorLite"])
+@pytest.mark.parametrize(
+    "method", ["SingleTaskFull", "MultiTaskFull", "DecodersOnly", "Hyperformer", "PolyhistorLite", "MTLoRA"]
+)
 def test_staged_gradients_equal_one_graph(method, joint):
     """The train step, task by task or as one task-major batch, against plain autograd of the summed losses."""
     model = build(method, joint=joint)
@@ -81,7 +84,7 @@ def test_staged_gradients_equal_one_graph(method, joint):
     logged = model.train_step(data, wrapper)
     staged = gradients(model)
     paths = len(model.method.paths(list(TASKS)))
-    assert batches == ([3 * paths] if joint else [3] * paths)
+    assert batches == ([3 * paths] if joint or model.method.branches else [3] * paths)
 
     model.load_state_dict(state)
     model.joint = False
@@ -98,10 +101,10 @@ def test_staged_gradients_equal_one_graph(method, joint):
 
 
 @pytest.mark.parametrize("joint", [False, True])
-@pytest.mark.parametrize("method", ["MultiTaskFull", "PolyhistorLite"])
+@pytest.mark.parametrize("method", ["MultiTaskFull", "PolyhistorLite", "MTLoRA"])
 def test_images_without_a_label_are_left_out(method, joint):
     """Partial labels give what each task alone gives on the images that it has."""
-    model = build(method, joint=joint)
+    model = build(method, joint=joint).double()
     model.train()
     model.encoder.eval()
     labels = ((0, 1, 2), (0, 2), (1,))
