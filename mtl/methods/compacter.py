@@ -1,6 +1,6 @@
 """Compacter and Compacter++: PHM adapters with fast matrices of rank 1.
 
-Paper: https://arxiv.org/abs/2106.04647, equation 6, ``W = Σ_i A_i ⊗ (s_i t_i^T)``, i = 1..p.
+Paper: https://arxiv.org/abs/2106.04647, equation 5, ``W = Σ_i A_i ⊗ (s_i t_i^T)``, i = 1..p.
 
 Sites: after attention and after the MLP of every layer, ``y + f(y)`` (Compacter), or after the MLP alone
 (Compacter++, ``sites="mlp"``). f is the adapter of `phm_adapter`; the A_i (p x p) are shared by everything.

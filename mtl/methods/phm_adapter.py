@@ -1,7 +1,8 @@
 """PHM adapter: an adapter whose projections are sums of Kronecker products.
 
-Paper: https://arxiv.org/abs/2102.08597, equation 5, ``W = Σ_i A_i ⊗ B_i``, i = 1..p, as the "PHM layer" of the
-Polyhistor benchmark, https://arxiv.org/abs/2210.03265, section 5.2.
+Paper: https://arxiv.org/abs/2102.08597, section 3, ``W = Σ_i A_i ⊗ B_i``, i = 1..p, in adapters since
+https://arxiv.org/abs/2106.04647 (equation 4), as the "PHM layer" of the Polyhistor benchmark,
+https://arxiv.org/abs/2210.03265, section 5.2.
 
 Site: parallel to the MLP of every layer (the benchmark's text says two places, its counts one); the rest is as in
 `adapter`. The A_i (p x p) are shared by all tasks, layers and both projections.
