@@ -15,6 +15,9 @@ with read_base():
     from ._base_.encoders.swin_nano import *
     from ._base_.methods.decoders_only import *
 
+_RATES = {".adapter": 0.3, "method.": 0.3, "encoder.": 0.1}
+_RATES.update({f"method.{part}": 0.05 for part in ("hypernetwork", "kernels", "projection", "tasks", "layers")})
+
 model = dict(joint=True)
 decoder = dict(type="AllMLP", channels=64)
 train_dataloader.update(batch_size=4)
@@ -22,9 +25,7 @@ train_dataloader["dataset"].update(length=400)
 optim_wrapper = dict(
     type="TaskwiseOptimWrapper",
     optimizer=dict(type="AdamW", lr=1e-2, weight_decay=1e-4),
-    paramwise_cfg=dict(
-        custom_keys={"adapter.": dict(lr_mult=0.3), "encoder.": dict(lr_mult=0.1), "method.": dict(lr_mult=0.05)}
-    ),
+    paramwise_cfg=dict(custom_keys={key: dict(lr_mult=rate) for key, rate in _RATES.items()}),
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=20),

@@ -27,8 +27,15 @@ SMALL_ENCODERS = {
     "pvt_v2": {"name": "pvt_v2_b0", "options": {"embed_dims": (16, 32, 80, 128), "depths": (1, 2, 1, 1)}},
     "vit": {"name": "vit_tiny_patch16_224", "options": {"embed_dim": 48, "depth": 4, "num_heads": 3}},
     "deit": {"name": "deit_tiny_distilled_patch16_224", "options": {"embed_dim": 48, "depth": 4, "num_heads": 3}},
-    "convnext": {"name": "convnext_tiny", "options": {"dims": (24, 48, 72, 96), "depths": (2, 1, 2, 1)}},
-    "dinov2": {"name": "vit_small_patch14_dinov2", "options": {"embed_dim": 48, "depth": 4, "num_heads": 3}},
+    # a LayerScale starts at 1e-6 and 1e-5: what a block does, and an adapter in it, would be below any tolerance
+    "convnext": {
+        "name": "convnext_tiny",
+        "options": {"dims": (24, 48, 72, 96), "depths": (2, 1, 2, 1), "ls_init_value": 0.5},
+    },
+    "dinov2": {
+        "name": "vit_small_patch14_dinov2",
+        "options": {"embed_dim": 48, "depth": 4, "num_heads": 3, "init_values": 0.5},
+    },
 }
 
 SIZES = {"dinov2": (70, 98)}

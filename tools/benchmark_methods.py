@@ -1,8 +1,8 @@
 """Train every method under one config and compare: python tools/benchmark_methods.py CONFIG [--methods NAME ...].
 
 Each method and seed has a folder of its own in the work dir; one that is finished is taken as it is, one that was
-interrupted goes on. Single-task models come first, and Δm is relative to their means. The table is printed, and written
-as ``methods.md`` and ``report.html``.
+interrupted goes on. Single-task models come first, and Δm is relative to their means, in the table that of the kept
+runs too. The table is printed, and written as ``methods.md`` and ``report.html``.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from statistics import mean
 from mtl.engine.command_line import add_options, friendly
 from mtl.engine.config import method_file, method_files, read_config
 from mtl.engine.files import replacing
+from mtl.evaluation import load_single_task
 from mtl.report.page import check_out, write_page
 from mtl.report.paper import load_paper
-from mtl.report.runs import gather
+from mtl.report.runs import gather, relative
 from mtl.report.tables import as_markdown, make_tables
 
 SINGLE = "single_task_full"
@@ -45,13 +46,15 @@ def main() -> int:
     check_out(root / "report.html")
     runs = [(method, seed) for method in methods for seed in args.seeds]
     train = partial(_train, args, root)
-    failed: list[str] = []
     with ThreadPoolExecutor(args.jobs) as pool:
-        failed += filter(None, pool.map(train, [run for run in runs if run[0] == SINGLE]))
+        failed = list(filter(None, pool.map(train, [run for run in runs if run[0] == SINGLE])))
         if SINGLE in methods and not failed:
             _write_single_task(root, args.seeds)
         failed += filter(None, pool.map(train, [run for run in runs if run[0] != SINGLE]))
     found = gather([str(root / f"{method}_{seed}") for method, seed in runs])
+    if (means := root / "single_task.json").is_file():
+        single = {"source": str(means), "scores": load_single_task(means)}
+        found.runs = [relative(run, single) for run in found.runs]
     text = "\n\n".join(as_markdown(table) for table in make_tables(found.runs))
     with replacing(root / "methods.md") as part:
         part.write_text(text + "\n", "utf-8")

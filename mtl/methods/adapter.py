@@ -8,6 +8,8 @@ Site: parallel to the MLP of every layer; ``placement="sequential"`` puts it beh
 Trained, T tasks, layers of width d, n = floor(d/λ):
     T * Σ (2dn + n + d + 2d)
 
+Where a LayerScale follows the MLP (DINOv2, ConvNeXt) it scales the adapter too.
+
 Departures: up and its bias start at zero, so that the encoder's output is exactly unchanged at the start; down starts
 as `torch.nn.Linear` does (the papers: both near zero).
 """

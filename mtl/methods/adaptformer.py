@@ -8,9 +8,9 @@ Site: parallel to the MLP of every layer.
 Trained, T tasks, layers of width d, bottleneck n:
     T * Σ (2dn + n + d)
 
-Departures: the authors' code feeds the bottleneck the block's stream before the norm and drops out a tenth of it while
-training; here it is the equation's normed input, without dropout. Down starts as `torch.nn.Linear` does, up and the
-biases at zero, as in their code.
+Departures: the authors' code feeds the bottleneck the block's stream before the norm and drops out a tenth of its
+hidden values while training; here it is the equation's normed input, without dropout. Down starts as `torch.nn.Linear`
+does, up and the biases at zero, as in their code.
 """
 
 from __future__ import annotations

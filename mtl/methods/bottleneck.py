@@ -167,11 +167,14 @@ def prefixed(key: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{key}.{name}": value for name, value in weights.items()}
 
 
-def bottleneck_width(dim: int, reduction: float) -> int:
-    """n = floor(d / λ); `ValueError` where nothing is left of the layer."""
+def bottleneck_width(dim: int, reduction: float, multiple: int = 1) -> int:
+    """n = floor(d / λ), or the ``multiple`` below it; `ValueError` where nothing is left of the layer."""
     if reduction <= 0 or dim < reduction:
         raise ValueError(f"reduction must be above 0 and at most the layer's width {dim}, not {reduction}")
-    return int(dim // reduction)
+    width = int(dim // reduction)
+    if not 1 <= multiple <= width:
+        raise ValueError(f"p must lie between 1 and the bottleneck's width {width}, not {multiple}")
+    return width - width % multiple
 
 
 def low_rank(n: int, divisor: int, rank: int | None) -> int:

@@ -1,11 +1,11 @@
 """Compacter and Compacter++: PHM adapters with fast matrices of rank 1.
 
-Paper: https://arxiv.org/abs/2106.04647, equation 6, ``W = Σ_i A_i ⊗ (s_i t_i^T)``, i = 1..p.
+Paper: https://arxiv.org/abs/2106.04647, equation 5, ``W = Σ_i A_i ⊗ (s_i t_i^T)``, i = 1..p.
 
 Sites: after attention and after the MLP of every layer, ``y + f(y)`` (Compacter), or after the MLP alone
 (Compacter++, ``sites="mlp"``). f is the adapter of `phm_adapter`; the A_i (p x p) are shared by everything.
 
-Trained, T tasks, layers of width d, n = floor(d/λ), rank 1:
+Trained, T tasks, layers of width d, n = floor(d/λ) or the multiple of p below it, rank 1:
     places * T * Σ (2(d+n) + n + d + 2d) + p^3
 
 Departures: as in `phm_adapter`. The Polyhistor benchmark gives each adapter a LayerNorm, which Compacter's have not;
@@ -33,7 +33,7 @@ class Compacter(Method):
 
     Args:
         reduction: λ, the layer's width over the bottleneck's.
-        p: how many products; it divides d and n of every layer.
+        p: how many products; it divides the d of every layer, and n is the multiple of it below d/λ.
         rank: of the fast matrices.
         sites: where adapters follow.
         placement: "sequential", behind the site, or "parallel" to it.
@@ -60,7 +60,7 @@ class Compacter(Method):
     def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
         T, adapters = len(tasks), {}
         for site in self._sites(encoder):
-            d, n = site.dim, bottleneck_width(site.dim, self.reduction)
+            d, n = site.dim, bottleneck_width(site.dim, self.reduction, self.p)
             down = Kronecker(T, n, d, self.p, self.rank)
             up = Kronecker(T, d, n, self.p, self.rank, zero=True)
             adapters[site.path] = Bottleneck(T, T, d, n, down, up)
@@ -72,7 +72,7 @@ class Compacter(Method):
         return self.adapters(self.slow)
 
     def count(self, encoder: TimmEncoder, num_tasks: int) -> int:
-        sizes = [(s.dim, bottleneck_width(s.dim, self.reduction)) for s in self._sites(encoder)]
+        sizes = [(s.dim, bottleneck_width(s.dim, self.reduction, self.p)) for s in self._sites(encoder)]
         return num_tasks * sum(2 * self.rank * (d + n) + n + d + 2 * d for d, n in sizes) + self.p**3
 
     def _sites(self, encoder: TimmEncoder) -> list[Site]:

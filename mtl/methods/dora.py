@@ -1,7 +1,7 @@
 """DoRA: LoRA on the direction of a weight's rows, and a magnitude for each.
 
-Paper: https://arxiv.org/abs/2402.09353, equation 5, ``W' = m (W + s B A) / ||W + s B A||``, one norm per output, and
-section 4.3: the norm is no part of the gradient.
+Paper: https://arxiv.org/abs/2402.09353, equation 5, ``W' = m (W + s B A) / ||W + s B A||``, and section 4.3: the
+norm is no part of the gradient. One norm per output, as in the authors' code; the paper writes one per column.
 
 Sites: as in `lora`.
 

@@ -1,7 +1,7 @@
 """Matrices that are sums of Kronecker products, ``W = Σ_i A_i ⊗ B_i`` (parameterised hypercomplex multiplication).
 
-Paper: https://arxiv.org/abs/2102.08597, equation 5; https://arxiv.org/abs/2106.04647 makes each B_i of rank r
-(equation 6).
+Paper: https://arxiv.org/abs/2102.08597, section 3; https://arxiv.org/abs/2106.04647 takes it for adapters (equation 4)
+and makes each B_i of rank r (equation 5).
 """
 
 from __future__ import annotations

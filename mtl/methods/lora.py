@@ -9,7 +9,8 @@ q, k, v, proj, fc1 and fc2. ConvNeXt has fc1 and fc2 only.
 Trained, T tasks, maps from d to d_out: T * Σ (r (d + d_out) + d_out); with q and v of width d and r = 4, T * 18 Σ d.
 
 Departures: s multiplies the product alone and not the bias, so that without the bias this is the paper's LoRA; s is
-given itself (the paper: alpha / r).
+given itself (the paper: alpha / r). A starts as `torch.nn.Linear` does, as in the authors' code (the paper: Gaussian),
+B and the bias at zero.
 """
 
 from __future__ import annotations

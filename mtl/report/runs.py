@@ -196,15 +196,18 @@ def with_delta(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
     """
     known = [run.result["single_task"] for run in runs if delta(run) is not None and run.result.get("single_task")]
     scores = known[0].get("scores") if known and all(other == known[0] for other in known) else None
-    filled: list[Run] = []
-    for run in runs:
-        main, higher = run.result["main"], run.result["higher_is_better"]
-        usable = scores and all(main[task] is not None and scores.get(task) for task in main)
-        if delta(run) is None and scores and usable:
-            own = {"delta_m": delta_m(main, scores, higher), "single_task": known[0]}
-            filled.append(replace(run, result={**run.result, **own}))
-    new = {run.path: run for run in filled}
+    new = {run.path: relative(run, known[0]) for run in runs if delta(run) is None and scores}
+    filled = [run for run in new.values() if delta(run) is not None]
     return [new.get(run.path, run) for run in runs], filled
+
+
+def relative(run: Run, single_task: Mapping[str, Any]) -> Run:
+    """The run with Δm relative to the "scores" of ``single_task``, by task; as it is where one is missing."""
+    main, scores = run.result["main"], single_task["scores"]
+    if not all(main[task] is not None and scores.get(task) for task in main):
+        return run
+    own = {"delta_m": delta_m(main, scores, run.result["higher_is_better"]), "single_task": dict(single_task)}
+    return replace(run, result={**run.result, **own})
 
 
 def seed_of(run: Run) -> Any:

@@ -39,6 +39,21 @@ def test_delta_is_relative_to_the_single_task_runs(compared):
     assert (folder / "runs" / "report.html").is_file()
 
 
+def test_runs_of_fewer_seeds_are_relative_to_the_means_of_all(compared, capsys):
+    """Runs that are kept from a call with one seed have its single-task scores, not the means over two."""
+    config, folder = compared
+    results = {name: folder / "runs" / name / "result.json" for name in ("lora_0", "lora_1")}
+    before = {name: path.read_text() for name, path in results.items()}
+    kept = json.loads(before["lora_0"])
+    kept["delta_m"], kept["single_task"]["scores"] = 1e3, dict.fromkeys(kept["main"], 1.0)
+    results["lora_0"].write_text(json.dumps(kept))
+    assert compare(config, folder, "--seeds", "0", "1", "--cfg-options", "train_cfg.max_epochs=1") == 0
+    table = capsys.readouterr().out
+    results["lora_0"].write_text(before["lora_0"])
+    deltas = [json.loads(text)["delta_m"] for text in before.values()]
+    assert f"{sum(deltas) / 2:+.2f} ± " in next(line for line in table.splitlines() if "| LoRA | 2 |" in line)
+
+
 def test_what_is_done_is_kept_and_what_fails_is_said(compared, capsys):
     config, folder = compared
     before = (folder / "runs" / "lora_0" / "result.json").stat().st_mtime_ns

@@ -194,6 +194,9 @@ def test_merge(family, config):
     merged = method.merge(encoder, 1).eval()
     with torch.no_grad():
         expected = run(encoder, method, x, (1,))
+        if config["type"] != "DecodersOnly":
+            plain = small_encoder(family).eval()(x)[-1]
+            assert (expected[-1] - plain).abs().max() > 1e-3 * plain.abs().max(), "the plain encoder would pass"
         encoder.model = merged
         for ours, theirs in zip(encoder(x), expected, strict=True):
             assert_same(ours, theirs)

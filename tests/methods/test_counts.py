@@ -89,6 +89,11 @@ ROWS = [
     ("Swin-T", {"type": "VPT"}, 19200, 0.02),
     ("Swin-T", {"type": "VPT", "deep": True}, 883200, 0.88),
     ("Swin-B", {"type": "VPT", "deep": True}, 2406400, 2.41),
+    # no rows of the paper: the formulas with the widths' sum, 4416 and 4160
+    ("Swin-T", {"type": "DoRA"}, 4 * 18 * 4416, None),
+    ("Swin-T", {"type": "AdaptFormer"}, 4 * (129 * 4416 + 12 * 64), None),
+    ("PVT-S", {"type": "AdaptFormer"}, 4 * (129 * 4160 + 16 * 64), None),
+    ("Swin-T", {"type": "SSF"}, 4 * 2 * (11 * 4416 + 2 * 96 + 4 * (96 + 192 + 384)), None),
     # equations 3 and 5 to the letter; 37,800 k + 4k, and 64*2304 + 50*32 + 4*1426, by hand
     ("Swin-T", {"type": "Polyhistor", "literal": True}, 2419456, None),
     ("Swin-T", {"type": "PolyhistorLite", "literal": True}, 154760, None),
