@@ -44,7 +44,7 @@ def main() -> int:
     for method in methods:  # a mistake shows before hours of training
         read_config(args.config, args.cfg_options, method_file(args.config, method))
     check_out(root / "report.html")
-    runs = [(method, seed) for method in methods for seed in args.seeds]
+    runs = [(method, seed) for seed in args.seeds for method in methods]  # every method once before a second time
     train = partial(_train, args, root)
     with ThreadPoolExecutor(args.jobs) as pool:
         failed = list(filter(None, pool.map(train, [run for run in runs if run[0] == SINGLE])))
