@@ -210,3 +210,18 @@ def test_count_of_one_task(name, config, expected):
     assert method.count(encoder, 1) == expected
     method.attach(encoder, ["semseg"])
     assert trained(encoder, method) == expected
+
+
+def test_a_bottleneck_that_p_does_not_divide():
+    """Widths 48, 96, 192, 384 of 2, 2, 2, 1 layers, n = 3, 6, 12, 24, of which the first becomes 2; by hand."""
+    options = {"embed_dim": 48, "depths": (2, 2, 2, 1), "num_heads": (2, 4, 8, 16), "window_size": 6}
+    encoder = ENCODERS.build(
+        {"type": "TimmEncoder", "name": "swin_tiny_patch4_window7_224", "size": (96, 96), "options": options}
+    )
+    method = METHODS.build({"type": "PHMAdapter", "reduction": 16, "p": 2})
+    assert method.count(encoder, 4) == 4 * (2 * 242 + 2 * 870 + 2 * 2892 + 10392) + 8
+    method.attach(encoder, ["a", "b", "c", "d"])
+    assert trained(encoder, method) == method.count(encoder, 4)
+    for p in (0, 4):
+        with pytest.raises(ValueError, match=f"p must lie between 1 and the bottleneck's width 3, not {p}"):
+            METHODS.build({"type": "PHMAdapter", "reduction": 16, "p": p}).count(encoder, 4)
