@@ -177,7 +177,6 @@ def test_graph_is_one_pass_of_the_same_function():
     """As it is traced, with the windows' masks in their traceable form."""
     model = built().double()
     graph, passes = Graph(model), []
-    assert len(graph.passes) == 1
     graph.encoder.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
     x = 255 * torch.rand(2, 3, 96, 128, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     expected = model.logits(normalised(model, x), list(TASKS))
