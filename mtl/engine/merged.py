@@ -46,7 +46,7 @@ class PlainEncoders(nn.Module):
         tasks = self.context.tasks
         maps = [
             cast(Any, self.models[self.which[task]]).forward_intermediates(part, **options)
-            for task, part in zip(tasks, x.chunk(len(tasks)), strict=True)
+            for task, part in zip(tasks, self.context.split(x), strict=True)
         ]
         return [torch.cat(scale) for scale in zip(*maps, strict=True)] if len(tasks) > 1 else maps[0]
 
@@ -92,7 +92,7 @@ def merge(model: MultiTaskModel, config: Mapping[str, Any]) -> MultiTaskModel:
         f"encoder.model.models.{i}.{k}": v for i, part in enumerate(encoders) for k, v in part.state_dict().items()
     }
     state |= {f"decoders.{k}": v for k, v in model.decoders.state_dict().items()}
-    load_matching(merged, state, merged.state_dict(), "the merged model")
+    _load(merged, state, "the merged model")
     return merged
 
 
@@ -179,8 +179,17 @@ def load_merged(path: Path) -> MultiTaskModel:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the metadata of {str(path)!r} is damaged: {error}") from error
     model = _build(meta["config"], groups)
-    load_matching(model, read_state(path), model.state_dict(), str(path))
+    _load(model, read_state(path), str(path))
     return model
+
+
+def _load(model: MultiTaskModel, state: Mapping[str, Tensor], where: str) -> None:
+    """Load all of the model; merging may have made biases of layers that had none."""
+    for path, module in model.encoder.named_modules():
+        bias = state.get(f"encoder.{path}.bias")
+        if bias is not None and module._parameters.get("bias", bias) is None:
+            module.bias = nn.Parameter(torch.empty_like(bias), requires_grad=False)
+    load_matching(model, state, model.state_dict(), where)
 
 
 def _build(config: Mapping[str, Any], groups: Sequence[Sequence[str]]) -> MultiTaskModel:

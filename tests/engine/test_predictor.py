@@ -241,6 +241,21 @@ def test_merged_equals_unmerged(method, tmp_path, capsys):
     assert "merged already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("method", ["LoRA", "SSF"])
+def test_biases_that_merging_makes(method, tmp_path, capsys):
+    """The merged model takes them; timm's own has no place for them."""
+    write_checkpoints(tmp_path, f"\nmethod = dict(type={method!r})\nencoder['options']['qkv_bias'] = False\n")
+    assert not any("qkv.bias" in name for name in load_file(tmp_path / "base.safetensors"))
+    assert run_tool("export.py", tmp_path / "model.safetensors", tmp_path / "merged.safetensors") == 0
+    assert float(capsys.readouterr().out.split()[-1]) < 1e-4
+    assert any("qkv.bias" in name for name in load_file(tmp_path / "merged.safetensors"))
+    assert run_tool("export.py", tmp_path / "model.safetensors", "--timm", tmp_path / "timm") == 2
+    error = capsys.readouterr().err
+    assert "has no place for 'layers.0.blocks.0.attn.qkv.bias' of semseg; export a merged model instead" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "timm").exists()
+
+
 def test_methods_that_cannot_be_merged_say_why(folder, tmp_path, capsys):
     assert run_tool("export.py", folder / "model.safetensors", tmp_path / "merged.safetensors") == 2
     assert "PolyhistorLite cannot be merged into plain weights: " in capsys.readouterr().err
