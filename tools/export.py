@@ -43,7 +43,7 @@ def main() -> int:
         report = save_graph(model, out)
         divisor = model.encoder.divisor
         size = f"H and W multiples of {divisor}" if report.fixed is None else "H={}, W={}".format(*model.encoder.size)
-        print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {len(model.method.paths(model.task_names))} encoder pass(es)")
+        print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {len(model.method.paths(model.task_names))} encoder path(s)")
         print(f"  image (B, 3, H, W), float32 RGB in 0..255, normalised inside; any B; {size}")
         print(f"  logits (B, K, H/4, W/4): {', '.join(model.task_names)}")
         if report.fixed:

@@ -97,15 +97,10 @@ class TraceableBlock(PadFirstBlock):
         """``(B, H, W, C)`` to the same shape."""
         B, H, W, C = x.shape
         N = self.window_size[0] * self.window_size[1]
-        n = ((H + self.window_size[0] - 1) // self.window_size[0]) * (
-            (W + self.window_size[1] - 1) // self.window_size[1]
-        )
         source, inside, place, mask = self.windows(self, x)
         y = x.reshape(B, H * W, C).index_select(1, source) * inside
-        if mask is not None:
-            mask = mask[None].expand(B, -1, -1, -1).reshape(B * n, N, N)
-        y = self.attn(y.reshape(B * n, N, C), mask=mask)
-        return y.reshape(B, n * N, C).index_select(1, place).reshape(B, H, W, C)
+        y = self.attn(y.reshape(B * (source.shape[0] // N), N, C), mask=mask)
+        return y.reshape(B, source.shape[0], C).index_select(1, place).reshape(B, H, W, C)
 
 
 def make_traceable(model: nn.Module) -> None:

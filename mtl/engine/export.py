@@ -2,8 +2,8 @@
 
 The graph takes ``image``, ``(B, 3, H, W)`` float32 RGB in 0..255, and normalises it itself; B is free, and so are H and
 W as multiples of the encoder's divisor. Its outputs carry the tasks' names and are their logits,
-``(B, K, H/4, W/4)``: what `Task.predict` takes. Each distinct encoder path is there once, base weights are shared by
-all paths, and a hypernetwork's output is stored in its place.
+``(B, K, H/4, W/4)``: what `Task.predict` takes. The distinct encoder paths run as one batch, base weights are stored
+once, and a hypernetwork's output is stored in its place.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,24 +69,27 @@ class Graph(nn.Module):
         self.names = model.task_names
         self.context = model.method.context
         self.paths = model.method.paths(model.task_names)
-        self.generated = list(model.method.generate())
-        for i, value in enumerate(model.method.generate().values()):
+        generated = model.method.generate()
+        self.generated = list(generated)
+        for i, value in enumerate(generated.values()):
             self.register_buffer(f"generated_{i}", value.detach().contiguous())
         self.register_buffer("mean", model.data_preprocessor.mean.clone())
         self.register_buffer("std", model.data_preprocessor.std.clone())
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """``(B, 3, H, W)``, RGB in 0..255, to the logits ``(B, K, H/4, W/4)`` of each task."""
-        divisor = self.encoder.divisor
-        if image.shape[2] % divisor or image.shape[3] % divisor:  # tells the tracer too
-            raise ValueError(f"the sides of an image are multiples of {divisor}, not {tuple(image.shape[2:])}")
+        d = self.encoder.divisor
+        # the whole image, whose sides are multiples of d: written so, the sizes of maps are products to the tracer and
+        # no towers of quotients, over which it would think for minutes
+        image = image[:, :, : image.shape[2] // d * d, : image.shape[3] // d * d]
         image = (image - self.mean) / self.std
         self.context.generated = {key: getattr(self, f"generated_{i}") for i, key in enumerate(self.generated)}
+        # all paths as one task-major batch: the tracer's time goes with the number of operations
+        self.context.activate([self.names.index(path[0]) for path in self.paths], image.device)
+        maps = [self.context.split(x) for x in self.encoder(image.repeat(len(self.paths), 1, 1, 1))]
         logits: dict[str, Tensor] = {}
-        for path in self.paths:
-            self.context.activate([self.names.index(path[0])], image.device)
-            maps = self.encoder(image)
-            logits.update({task: self.decoders[task](maps) for task in path})
+        for path, own in zip(self.paths, zip(*maps, strict=True), strict=True):
+            logits.update({task: self.decoders[task](own) for task in path})
         return tuple(logits[name] for name in self.names)
 
 
@@ -158,10 +161,9 @@ def load_pt2(path: Path) -> Callable[[Tensor], dict[str, Tensor]]:
 
 def _save_onnx(program: ExportedProgram, names: Sequence[str], path: Path) -> None:
     _needs("onnx", "onnxscript")
+    from onnxscript.optimizer import fold_constants, remove_unused_nodes
+
     with _quiet(), torch.no_grad():
-        bicubic = torch.ops.aten._upsample_bicubic2d_aa.default
-        if any(node.target is bicubic for node in program.graph.nodes):  # else spared: this is a trace of its own
-            program = program.run_decompositions({bicubic: _bicubic})
         try:
             graph: Any = torch.onnx.export(
                 program,
@@ -172,8 +174,8 @@ def _save_onnx(program: ExportedProgram, names: Sequence[str], path: Path) -> No
                 output_names=list(names),
                 opset_version=OPSET,
             )
-            with suppress(Exception):  # folding of constants, which knows not every operation; ONNX Runtime folds too
-                graph.optimize()
+            fold_constants(graph.model, output_size_limit=64)  # sizes; weights stay factors
+            remove_unused_nodes(graph.model)
             graph.save(path, external_data=False)
         except Exception as error:
             raise ValueError(f"this model cannot be written as ONNX: {_first_line(error)}") from error
@@ -187,28 +189,6 @@ def _save_pt2(program: ExportedProgram, names: Sequence[str], path: Path) -> Non
     with _quiet():
         torch.export.save(program, buffer, extra_files={"tasks": " ".join(names)})
     path.write_bytes(buffer.getvalue())
-
-
-def _bicubic(x: Tensor, size: Sequence[int], corners: bool, h: float | None = None, w: float | None = None) -> Tensor:
-    """Antialiased bicubic resampling as a matrix per axis, for position embeddings.
-
-    ONNX Runtime's is another function than PyTorch's. A filter's weights: a = -1/2, its support widened by the scale
-    where the result is smaller, and their sum one.
-    """
-    assert not corners, "what timm asks for"
-    assert h is None, "sizes say the scale"
-    assert w is None, "sizes say the scale"
-
-    def weights(old: int, new: int) -> Tensor:
-        scale = torch.full((), old, dtype=x.dtype, device=x.device) / new
-        stretch = scale.clamp(min=1)
-        centre = (torch.arange(new, device=x.device).to(x.dtype) + 0.5) * scale
-        t = ((torch.arange(old, device=x.device).to(x.dtype) + 0.5 - centre[:, None]) / stretch).abs()
-        near, far = (1.5 * t - 2.5) * t * t + 1, ((-0.5 * t + 2.5) * t - 4) * t + 2
-        filters = torch.where(t < 1, near, torch.where(t < 2, far, 0.0))
-        return filters / filters.sum(1, keepdim=True)
-
-    return weights(x.shape[-2], size[0]) @ x @ weights(x.shape[-1], size[1]).T
 
 
 @torch.no_grad()

@@ -35,7 +35,7 @@ class PerTask(nn.Module):
         tasks = self.context.tasks
         maps = [
             cast(Any, self.models[task]).forward_intermediates(part, **options)
-            for task, part in zip(tasks, x.chunk(len(tasks)), strict=True)
+            for task, part in zip(tasks, self.context.split(x), strict=True)
         ]
         return [torch.cat(scale) for scale in zip(*maps, strict=True)] if len(tasks) > 1 else maps[0]
 

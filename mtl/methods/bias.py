@@ -51,8 +51,7 @@ class TableChange(Adapter):
         while getattr(attention, "is_wrapper", False):
             name, attention = f"base.{name}", attention.base  # type: ignore[assignment]
         changes, parts = self.context.pick(self.change), []
-        # one task is no chunk: in an exported graph that would be a split at a symbolic size
-        for i, part in enumerate(x.chunk(len(changes)) if len(changes) > 1 else [x]):
+        for i, part in enumerate(self.context.split(x)):
             with self.context.only(i):
                 table = getattr(attention, TABLE) + changes[i]
                 parts.append(functional_call(base, {name: table}, (part, *args), kwargs))
