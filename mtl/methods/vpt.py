@@ -26,8 +26,10 @@ encoder stands for tokens that are not of the image.
 Departures: prompts are dropped before a feature map is taken, here after every layer, which changes nothing; across
 shares within a stage, since widths differ between stages; prompts that no later layer goes on with are keys and values
 alone; the border's image is resized to its old size, and its part is cut out of the maps
-(`mtl.methods.prompts.border`). With ``layers``, prompts pass through the layers after them unchanged in number, as in
-the authors' code. What other methods place around a whole attention does not see prompts in Swin and PVT.
+(`mtl.methods.prompts.border`). The start's d is that of the prompts' own stage, where the authors take the first
+stage's, and the border starts as prompts do, not at U(0, 1) before the image's normalisation. With ``layers``, prompts
+pass through the layers after them unchanged in number, as in the authors' code. What other methods place around a whole
+attention does not see prompts in Swin and PVT.
 """
 
 from __future__ import annotations
