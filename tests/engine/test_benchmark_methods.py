@@ -51,7 +51,7 @@ def test_runs_of_fewer_seeds_are_relative_to_the_means_of_all(compared, capsys):
     table = capsys.readouterr().out
     results["lora_0"].write_text(before["lora_0"])
     deltas = [json.loads(text)["delta_m"] for text in before.values()]
-    assert f"{sum(deltas) / 2:+.2f} ± " in next(line for line in table.splitlines() if "| LoRA | 2 |" in line)
+    assert f"{sum(deltas) / 2:+.2f} ± " in next(line for line in table.splitlines() if "| lora | 2 |" in line)
 
 
 def test_what_is_done_is_kept_and_what_fails_is_said(compared, capsys):
