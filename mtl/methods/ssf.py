@@ -133,7 +133,7 @@ class SSF(Method):
 
     def __init__(
         self,
-        groups: Sequence[str] | None = None,
+        groups: str | Sequence[str] | None = None,
         blocks: int | None = None,
         scale: str = "channel",
         shift: bool = True,
