@@ -2,14 +2,18 @@
 
 ``ENCODERS METHODS DECODERS TASKS`` are this framework's own; the others extend MMEngine's registries of the same
 name, so that a config may name MMEngine's parts (``CheckpointHook``) and ours alike. Building is strict: an unknown
-type or argument is a `ValueError` that lists the valid ones.
+type or argument is a `ValueError` that lists the valid ones. Arguments of methods and decoders are checked by their
+annotations too.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable, Mapping
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mmengine import registry as mmengine_registry
@@ -39,6 +43,40 @@ def check_arguments(target: Any, arguments: Iterable[str], owner: str) -> None:
         raise ValueError(f"{owner} needs the argument {missing[0]!r}")
 
 
+def check_types(target: Any, arguments: Mapping[str, Any], owner: str) -> None:
+    """Raise `ValueError` where an argument's value is not of its annotation, as far as `_fits` knows it."""
+    try:
+        parameters = inspect.signature(target, eval_str=True).parameters
+    except NameError:  # a type that is imported for type checkers alone
+        return
+    for name, value in arguments.items():
+        hint = parameters[name].annotation if name in parameters else Any
+        if not _fits(value, hint):
+            wanted = _SAID.get(hint, str(hint).replace("collections.abc.", "").replace("typing.", ""))
+            raise ValueError(f"{owner}: {name} is {wanted}, not {value!r}")
+
+
+_SAID = {bool: "True or False", int: "an integer", float: "a finite number", str: "a string"}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether ``value`` is of a scalar type, a sequence or mapping, or a union of these; other hints fit anything."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, part) for part in typing.get_args(hint))
+    if origin is Sequence:
+        return isinstance(value, (list, tuple)) and all(_fits(item, typing.get_args(hint)[0]) for item in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (bool, str, types.NoneType):
+        return isinstance(value, hint)
+    return True
+
+
 def check_part(cfg: Mapping[str, Any], registry: Registry, given: Iterable[str] = ()) -> None:
     """Raise `ValueError` unless ``cfg`` names a known type of ``registry`` with arguments that it takes.
 
@@ -53,6 +91,8 @@ def check_part(cfg: Mapping[str, Any], registry: Registry, given: Iterable[str] 
         raise ValueError(f"unknown {registry.name} {kind!r}; {choices(_names(registry), kind)}")
     owner = f"{registry.name} {kind if isinstance(kind, str) else target.__name__}"
     check_arguments(target, [*args, *given], owner)
+    if registry in (METHODS, DECODERS):
+        check_types(target, args, owner)
 
 
 def _names(registry: Registry) -> set[str]:

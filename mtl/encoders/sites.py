@@ -80,6 +80,7 @@ _VIT = Family(
         r"patch_embed": "patch_embed",
         r"patch_embed\.proj": "patch_embed.proj",
         r"patch_embed\.norm": "norm",
+        r"norm_pre": "norm_pre",  # CLIP's, between the position embedding and the first layer
         r"norm": "final_norm",
     },
     normed=True,

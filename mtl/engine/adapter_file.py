@@ -7,8 +7,9 @@ Its tensors are the trained parameters and the decoders' buffers; its metadata s
     stacked  names of the tensors whose first axis is the tasks'
     copies   prefix of the names that go on with a task's number; "" where there are none
     digest   of the tensors, so that a damaged file is found out
+    seal     the same of the other metadata: other options or another order of tasks may fit the same tensors
 
-The last three came later: files without them are read all the same. Reading a file never runs code from it.
+The last four came later: files without them are read all the same. Reading a file never runs code from it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def save_adapter(model: MultiTaskModel, path: Path, config: Mapping[str, Any]) -
 
 
 def adapter_meta(model: MultiTaskModel, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What `read_meta` gives of the model's adapter file, without format and digest."""
+    """What `read_meta` gives of the model's adapter file, without format, digest and seal."""
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     stacked = sorted(model.method.task_parameters(model.encoder) & trained)
     return {"base": model.encoder.fingerprint, "config": config, "stacked": stacked, "copies": model.method.copies}
@@ -61,7 +62,13 @@ def write_adapter(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, An
 def encoded_meta(meta: Mapping[str, Any], digest: str) -> dict[str, str]:
     """The metadata as they are in the file."""
     jsons = {key: json.dumps(meta[key]) for key in ("config", "stacked")}
-    return {"format": FORMAT, "base": meta["base"], "copies": meta["copies"], **jsons, "digest": digest}
+    encoded = {"format": FORMAT, "base": meta["base"], "copies": meta["copies"], **jsons, "digest": digest}
+    return {**encoded, "seal": seal(encoded)}
+
+
+def seal(meta: Mapping[str, str]) -> str:
+    """A hash of the metadata that a file has besides it."""
+    return hashlib.sha256(json.dumps(sorted(meta.items())).encode()).hexdigest()
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
@@ -83,6 +90,9 @@ def read_meta(path: Path, formats: Sequence[str] = (FORMAT,)) -> dict[str, Any]:
     if meta.get("format") not in formats:
         wanted = " or ".join(map(repr, formats))
         raise ValueError(f"{str(path)!r} is not an adapter file (its format is {meta.get('format')!r}, not {wanted})")
+    known = meta.pop("seal", None)
+    if known is not None and known != seal(meta):
+        raise ValueError(f"the metadata of {str(path)!r} is damaged: it is not what the file was written with")
     try:
         config = json.loads(meta["config"])
         meta["base"]

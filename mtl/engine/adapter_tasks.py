@@ -140,6 +140,9 @@ def check_new(path: Path) -> None:
         raise ValueError(f"an adapter file is a .safetensors file, not {str(path)!r}")
     if path.exists():
         raise ValueError(f"{path} exists; nothing is written over it")
+    for folder in path.parents:
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder} is no folder")
 
 
 def describe(adapters: Adapters) -> str:

@@ -48,12 +48,16 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None, meth
     cfg = Config(_read_keys(path), filename=str(path))
     if method is not None:
         file = method_file(path, method)
-        for key, value in {"label": file.stem, **_read_keys(file)}.items():
+        keys = _read_keys(file)
+        if not isinstance(keys.get("method"), Mapping):
+            raise ValueError(f"{file} holds no method: method = dict(type=NAME, ...)")
+        for key, value in {"label": file.stem, **keys}.items():
             cfg[key] = value
         cfg.setdefault("work_dir", str(default_work_dir(path)) + f"_{file.stem}")
     if options:
         _check_keys({key.partition(".")[0]: None for key in options}, "--cfg-options")
-        if options.get("method.type", cfg.get("method", {}).get("type")) != cfg.get("method", {}).get("type"):
+        own = cfg.method.get("type") if isinstance(cfg.get("method"), Mapping) else None
+        if options.get("method.type", own) != own:
             cfg.method = {}  # its arguments are those of the config's method
         cfg.merge_from_dict(dict(options))
     for key in ("encoder", "method", "tasks"):

@@ -67,6 +67,8 @@ class MultiTaskFull(Method):
     mergeable = True
 
     def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
+        if encoder.trained:
+            raise ValueError("the encoder's weights train already; MultiTaskFull is once in a composite")
         encoder.unfreeze()
         self.attached.append(("", "all weights"))
 

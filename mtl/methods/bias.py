@@ -65,7 +65,7 @@ class TableChange(Adapter):
 
 def biased(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """The modules of an encoder that have a bias, by path; those of adapters are left out."""
-    return [(path, module) for path, module in _own(model) if module._parameters.get("bias") is not None]
+    return [(path, module) for path, module in own_modules(model) if module._parameters.get("bias") is not None]
 
 
 def tables(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -74,7 +74,7 @@ def tables(model: nn.Module) -> list[tuple[str, nn.Module]]:
     An adapter that computes an attention anew (prompts in its windows) needs the attention itself as its base, and one
     that runs it for a table at a time stands around all others.
     """
-    return [(_outermost(model, path), module) for path, module in _own(model) if TABLE in module._parameters]
+    return [(_outermost(model, path), module) for path, module in own_modules(model) if TABLE in module._parameters]
 
 
 def _outermost(model: nn.Module, path: str) -> str:
@@ -83,6 +83,7 @@ def _outermost(model: nn.Module, path: str) -> str:
     return path
 
 
-def _own(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def own_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The modules of an encoder by path, without adapters and what is in them."""
     adapters = tuple(f"{path}." for path, module in model.named_modules() if isinstance(module, Adapter))
     return [(p, m) for p, m in model.named_modules() if not isinstance(m, Adapter) and not p.startswith(adapters)]

@@ -177,6 +177,11 @@ def bottleneck_width(dim: int, reduction: float, multiple: int = 1) -> int:
     return width - width % multiple
 
 
+def check_embedding(k: int) -> None:
+    if k < 1:
+        raise ValueError(f"embedding must be at least 1, not {k}")
+
+
 def low_rank(n: int, divisor: int, rank: int | None) -> int:
     """The rank of generated matrices: ``rank``, or max(1, floor(n / divisor)); at most n."""
     if divisor < 1:
@@ -189,7 +194,9 @@ def low_rank(n: int, divisor: int, rank: int | None) -> int:
 
 
 def layers_of(sites: Sequence[Site]) -> list[Site]:
-    """The sites that lie in a transformer layer, by layer; `ValueError` for others."""
+    """The sites that lie in a transformer layer, by layer; `ValueError` for others, or none."""
+    if not sites:
+        raise ValueError("no sites are named for the adapters; such as attn, mlp")
     outside = [site.path for site in sites if site.layer is None]
     if outside:
         raise ValueError(f"an adapter needs a site inside a transformer layer, {outside[0]!r} is not")

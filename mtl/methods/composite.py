@@ -30,9 +30,10 @@ class Composite(Method):
             raise ValueError("a composite needs at least one method")
         self.methods = nn.ModuleList(METHODS.build(dict(config)) for config in methods)
         self.branches = any(part.branches for part in self.parts)
-        if self.branches and len(self.parts) > 1:
-            own = next(type(part).__name__ for part in self.parts if part.branches)
-            raise ValueError(f"{own} runs most of the encoder once for all tasks; it is no part of a composite")
+        for part in self.parts if len(self.parts) > 1 else ():
+            what = "runs most of the encoder once for all tasks" if part.branches else "trains an encoder per task"
+            if part.branches or part.copies:
+                raise ValueError(f"{type(part).__name__} {what}; it is no part of a composite")
         self.shares_encoder = all(part.shares_encoder for part in self.parts)
         self.exact_start = all(part.exact_start for part in self.parts)
         self._ask_mergeable()

@@ -98,7 +98,7 @@ class DoRA(Method):
 
     mergeable = True
 
-    def __init__(self, rank: int = 4, scale: float = 4.0, targets: Sequence[str] = ("q", "v")) -> None:
+    def __init__(self, rank: int = 4, scale: float = 4.0, targets: str | Sequence[str] = ("q", "v")) -> None:
         super().__init__()
         self.rank = rank
         self.scale = scale

@@ -32,6 +32,7 @@ from mtl.methods.bottleneck import (
     Generator,
     Projection,
     bottleneck_width,
+    check_embedding,
     embedding_table,
     layers_of,
     prefixed,
@@ -84,6 +85,7 @@ class Hyperformer(Method):
         literal: bool = False,
     ) -> None:
         super().__init__()
+        check_embedding(embedding)
         self.reduction = reduction
         self.embedding = embedding
         self.sites = sites

@@ -77,7 +77,7 @@ class LoRA(Method):
     mergeable = True
 
     def __init__(
-        self, rank: int = 4, scale: float = 4.0, targets: Sequence[str] = ("q", "v"), bias: bool = True
+        self, rank: int = 4, scale: float = 4.0, targets: str | Sequence[str] = ("q", "v"), bias: bool = True
     ) -> None:
         super().__init__()
         self.rank = rank

@@ -123,7 +123,7 @@ class MTLoRA(Method):
         task_rank: int = 4,
         scale: float = 4.0,
         merging: bool = False,
-        own: Sequence[str] | None = None,
+        own: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         if rank < 1 or task_rank < 1:

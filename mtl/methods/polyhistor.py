@@ -36,6 +36,7 @@ from mtl.methods.bottleneck import (
     LowRank,
     Projection,
     bottleneck_width,
+    check_embedding,
     embedding_table,
     generator_std,
     layers_of,
@@ -122,6 +123,7 @@ class Polyhistor(Method):
         literal: bool = False,
     ) -> None:
         super().__init__()
+        check_embedding(embedding)
         self.reduction = reduction
         self.embedding = embedding
         self.rank_divisor = rank_divisor

@@ -39,6 +39,7 @@ from mtl.methods.bottleneck import (
     GeneratedBottleneck,
     Projection,
     bottleneck_width,
+    check_embedding,
     embedding_table,
     layers_of,
     low_rank,
@@ -102,6 +103,7 @@ class PolyhistorLite(Method):
         literal: bool = False,
     ) -> None:
         super().__init__()
+        check_embedding(embedding)
         if literal and embedding % 2:
             raise ValueError(f"embedding must be even where the pair shares it (literal=True), not {embedding}")
         self.reduction = reduction

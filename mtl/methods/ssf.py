@@ -4,7 +4,7 @@ Paper: https://arxiv.org/abs/2210.08823, equation 4, ``y = γ ⊙ x + β``, γ a
 N(0, 0.02) at the start; equation 5 folds them into the operation before: ``W' = diag(γ) W, b' = γ ⊙ b + β``.
 
 Sites, in the groups that `groups` selects:
-    embed       the projection of the patch embedding and, where there is one, its norm
+    embed       the projection of the patch embedding and, where there are, its norm and the one before the first layer
     downsample  between stages: the norm, and the convolution (Swin's merging: only its norm, of 4C channels)
     norm        the norms of the blocks; PVT's norm of the reduced keys and values too
     attn        qkv, or q and kv; proj; PVT's spatial reduction
@@ -15,7 +15,7 @@ Sites, in the groups that `groups` selects:
 
 Trained, T tasks: T * 2 * (the channels that the sites return); with a scalar scale T * Σ (1 + channels). L layers of
 width d, C_i the stages' widths, the final norm counted:
-    ViT       T * 2 * (11 L d + 2d)
+    ViT       T * 2 * (11 L d + 2d), CLIP's T * 2 * (11 L d + 3d)
     Swin      T * 2 * (11 Σ d + 2 C_1 + 4 C_1 + 4 C_2 + 4 C_3 + C_4)
     ConvNeXt  T * 2 * (7 Σ d + 2 C_1 + C_1 + 2 C_2 + 2 C_3 + C_4 + C_4)
 
@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from mtl.encoders.sites import Site
 from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Adapter, Method, TaskContext
+from mtl.methods.bias import own_modules
 from mtl.methods.channels import along_channels, channel_axis
 from mtl.registry import METHODS, choices
 
@@ -49,6 +50,7 @@ SCALES = ("channel", "scalar", "none")
 
 GROUPS = {
     "patch_embed.proj": "embed",
+    "norm_pre": "embed",
     "downsample.reduction": "downsample",
     "attn.qkv": "attn",
     "attn.q": "attn",
@@ -133,7 +135,7 @@ class SSF(Method):
 
     def __init__(
         self,
-        groups: Sequence[str] | None = None,
+        groups: str | Sequence[str] | None = None,
         blocks: int | None = None,
         scale: str = "channel",
         shift: bool = True,
@@ -169,6 +171,8 @@ class SSF(Method):
 
     def _places(self, encoder: TimmEncoder) -> list[tuple[str, Site]]:
         found = grouped(encoder.sites())
+        if self.groups is None:
+            _check_all_known(encoder)
         there = {group for group, _ in found}
         wanted = [self.groups] if isinstance(self.groups, str) else there if self.groups is None else self.groups
         for group in wanted:
@@ -183,6 +187,17 @@ class SSF(Method):
         if not found:
             raise ValueError(f"SSF with groups={self.groups!r} and blocks={self.blocks!r} adapts nothing")
         return found
+
+
+def _check_all_known(encoder: TimmEncoder) -> None:
+    """SSF follows every operation: `ValueError` where the encoder has one that is no site."""
+    known = {id(site.module) for site in encoder.sites()}
+    for path, module in own_modules(encoder.model):
+        if module._parameters.get("weight") is not None and id(module) not in known:
+            raise ValueError(
+                f"SSF follows every operation, and {path!r} of {encoder.name}, {type(module).__name__}, is none that it"
+                " knows; name the groups to adapt (groups=...) to leave it out"
+            )
 
 
 def grouped(sites: Sequence[Site]) -> list[tuple[str, Site]]:

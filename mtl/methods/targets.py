@@ -41,10 +41,13 @@ class Target:
     chosen: tuple[int, ...]
 
 
-def find_targets(sites: Sequence[Site], names: Sequence[str]) -> list[Target]:
+def find_targets(sites: Sequence[Site], names: str | Sequence[str]) -> list[Target]:
     """The layers that hold the named maps; `ValueError` where the encoder has none of a name."""
+    names = [names] if isinstance(names, str) else names
     found: list[Target] = []
     there = {name for site in sites for name in PARTS.get(site.kind, ()) if isinstance(site.module, nn.Linear)}
+    if not names:
+        raise ValueError(f"no linear map is named to adapt; {choices(there)}")
     for name in names:
         if name not in there:
             raise ValueError(f"this encoder has no linear map {name!r} to adapt; {choices(there, name)}")

@@ -12,11 +12,13 @@ Sites: every layer from the first with prompts on; Swin's and PVT's attentions; 
 between stages that shallow prompts pass. Swin: a copy of the prompts in every window, without relative bias and mask,
 what becomes of them averaged over the windows; a merging takes a prompt's channels four times. PVT:
 `mtl.methods.prompts.pvt`. Prefix: in the attentions alone, keys and values instead of the tokens that they are made
-of, cheaper to run. ConvNeXt: a border of p pixels around the image (``form="border"``), on its stem.
+of, cheaper to run. ConvNeXt: a border of p pixels around the image (``form="border"``), on its stem. Every family: p
+learned channels beside the image's (``form="concat-channel"``), with weights of their own in the patch embedding.
 
 Trained, T tasks, layers with prompts of width d (the first, all, or those that ``layers`` says):
     prepend: T * Σ p d   prefix: T * Σ 2 p d   add: T * Σ N d, N patches   add-1: T * Σ d
     prepend-pixel: T * 3 p P², P the patch embedding's kernel   border: T * 6p (H + W + 2p)
+    concat-channel: T * p (H W + d P²)
     ``shared``: 1 for p (within), one layer for all of a stage (across)
     ``project``: k for d, and for each stage T * (k d + d)
 
@@ -26,16 +28,21 @@ encoder stands for tokens that are not of the image.
 Departures: prompts are dropped before a feature map is taken, here after every layer, which changes nothing; across
 shares within a stage, since widths differ between stages; prompts that no later layer goes on with are keys and values
 alone; the border's image is resized to its old size, and its part is cut out of the maps
-(`mtl.methods.prompts.border`). The start's d is that of the prompts' own stage, where the authors take the first
-stage's, and the border starts as prompts do, not at U(0, 1) before the image's normalisation. With ``layers``, prompts
-pass through the layers after them unchanged in number, as in the authors' code. What other methods place around a whole
-attention does not see prompts in Swin and PVT.
+(`mtl.methods.prompts.border`). In concat-channel the image's part of the patch embedding stays the pretrained one; the
+authors' code draws the whole embedding of 3 + p channels anew and trains it. The start's d is that of the prompts' own
+stage, where the authors take the first stage's, and the border starts as prompts do, not at U(0, 1) before the image's
+normalisation. With ``layers``, prompts pass through the layers after them unchanged in number, as in the authors' code.
+What other methods place around a whole attention does not see prompts in Swin and PVT.
+
+Left out: the paper's start from class means, as random prompts did best there (appendix B), and its choice of what is
+pooled (class token, patches, prompts) to one vector for an image: dense maps are the patches.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -45,6 +52,7 @@ from mtl.methods.base import Method
 from mtl.methods.prompts.added import Added
 from mtl.methods.prompts.bank import Bank, StageShape, start_bound
 from mtl.methods.prompts.border import Border, frame
+from mtl.methods.prompts.concat import Channels, concat_channels
 from mtl.methods.prompts.placing import (
     TOKENS,
     blocks_of,
@@ -58,7 +66,15 @@ from mtl.methods.prompts.placing import (
 from mtl.methods.prompts.stream import Stream
 from mtl.registry import METHODS, choices
 
-DEFAULTS = {"prepend": 50, "prefix": 50, "prepend-pixel": 50, "add": None, "add-1": None, "border": 5}
+DEFAULTS = {
+    "prepend": 50,
+    "prefix": 50,
+    "prepend-pixel": 50,
+    "add": None,
+    "add-1": None,
+    "border": 5,
+    "concat-channel": 1,
+}
 """Form to its number of prompts; None where it follows from the form."""
 
 SHARED = ("within", "across", "both")
@@ -70,9 +86,9 @@ class VPT(Method):
 
     Args:
         deep: prompts of their own for every layer instead of the first alone.
-        prompts: p; 50 by default, 5 pixels of a border; the forms that add have no choice.
+        prompts: p; 50 by default, 5 pixels of a border, 1 channel; the forms that add have no choice.
         form: "prepend" tokens, "prefix" keys and values, "prepend-pixel" patches of the image, "add" one to each
-            patch, "add-1" to all patches, or "border" (ConvNeXt).
+            patch, "add-1" to all patches, "border" around the image (ConvNeXt), or "concat-channel" to it.
         layers: with ``deep``, n for the first n layers, -n for the last n; None for all.
         shared: the prompts of a layer are the same ("within"), those of a stage's layers are ("across"), or "both".
         project: k, the width of prompts that a linear map of their task and stage takes to the layers' width.
@@ -100,8 +116,10 @@ class VPT(Method):
             raise ValueError(f"prompts cannot be shared {shared!r}; {choices(SHARED, str(shared))}, or None")
         if DEFAULTS[form] is None and (prompts is not None or shared in ("within", "both")):
             raise ValueError(f"form {form!r} sets the number of prompts of a layer; leave out prompts, share across")
-        if form == "border" and (deep or shared or project or layers):
-            raise ValueError("form 'border' is one border: deep, layers, shared and project are for prompts in layers")
+        if form in ("border", "concat-channel") and (deep or shared or project or layers):
+            raise ValueError(
+                f"form {form!r} is of the image: deep, layers, shared and project are for prompts in layers"
+            )
         if form == "prepend-pixel" and (deep or project):
             raise ValueError("form 'prepend-pixel' has prompts before the first layer: deep and project are for others")
         if layers is not None and not deep:
@@ -122,10 +140,15 @@ class VPT(Method):
     def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
         self._check(encoder)
         patch, own = encoder.model.feature_info[0]["reduction"], self._own(encoder)
+        bound = start_bound(patch, encoder.model.feature_info[0]["num_chs"])
         if self.form == "border":
-            bound = start_bound(patch, encoder.model.feature_info[0]["num_chs"])
             self.bank: nn.Module = Border(len(tasks), self.prompts, encoder.size, bound)
             frame(self, encoder, self.prompts, self.dropout)
+            return
+        if self.form == "concat-channel":
+            projection = cast(nn.Conv2d, projection_of(encoder).module)
+            self.bank = Channels(len(tasks), self.prompts, encoder.size, projection, bound)
+            concat_channels(self, encoder, self.dropout)
             return
         self.bank = Bank(self._shapes(encoder), len(tasks), patch)
         if self.form == "prefix":
@@ -146,6 +169,9 @@ class VPT(Method):
         self._check(encoder)
         if self.form == "border":
             return num_tasks * 6 * self.prompts * (sum(encoder.size) + 2 * self.prompts)
+        if self.form == "concat-channel":
+            weights = projection_of(encoder).module.get_parameter("weight")[:, 0].numel()
+            return num_tasks * self.prompts * (math.prod(encoder.size) + weights)
         return num_tasks * sum(shape.count() for shape in self._shapes(encoder))
 
     def _shapes(self, encoder: TimmEncoder) -> list[StageShape]:
@@ -183,6 +209,6 @@ class VPT(Method):
         family = type(encoder.model).__name__
         forms = [form for form in DEFAULTS if form != "border"] if family in TOKENS else []
         if family == "ConvNeXt":
-            forms = ["border"]
+            forms = ["border", "concat-channel"]
         if self.form not in forms:
             raise ValueError(f"this encoder, {family}, takes no prompts of form {self.form!r}; {choices(forms)}")

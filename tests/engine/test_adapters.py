@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny import run_tool
 
-from mtl.engine.adapter_file import digest, read_meta, save_adapter
+from mtl.engine.adapter_file import digest, read_meta, save_adapter, seal
 from mtl.engine.adapter_tasks import combine, read_adapters, remove, select, write
 from mtl.engine.plugins import register_all
 from mtl.engine.rebuild import rebuild
@@ -183,6 +183,7 @@ def test_mistakes_are_one_line_and_leave_nothing(base, tmp_path, capsys):
     refused("nothing is left", "remove", whole, *TASKS, "--out", out)
     refused("is a .safetensors file", "remove", whole, "semseg", "--out", tmp_path / "out.pt")
     refused("is no folder", "split", whole, "--out", whole)
+    refused("is no folder", "remove", whole, "semseg", "--out", whole / "out.safetensors")
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "normals.safetensors").write_text("mine")
     refused("nothing is written over it", "split", whole, "--out", tmp_path / "half")
@@ -207,10 +208,13 @@ def test_mistakes_are_one_line_and_leave_nothing(base, tmp_path, capsys):
 
 
 def rewritten(path, out, **changes):
-    """The file with other metadata, of which None is left out."""
+    """The file with other metadata, of which None is left out, and the seal that fits them, where it has one."""
     with safe_open(path, "pt") as file:
         meta = {**file.metadata(), **changes}
-    save_file(load_file(path), out, {key: value for key, value in meta.items() if value is not None})
+    meta = {key: value for key, value in meta.items() if value is not None}
+    if "seal" in meta and "seal" not in changes:
+        meta["seal"] = seal({key: value for key, value in meta.items() if key != "seal"})
+    save_file(load_file(path), out, meta)
     return out
 
 
@@ -226,13 +230,22 @@ def test_tampered_metadata(base, tmp_path):
     ):
         with pytest.raises(ValueError, match="damaged"):
             read_adapters(rewritten(whole, tmp_path / "other.safetensors", **changes))
+    # what fits the same tensors, and means something else
+    with safe_open(whole, "pt") as file:
+        known = file.metadata()["seal"]
+    order = {**config, "tasks": dict(reversed(config["tasks"].items()))}
+    scale = {**config, "method": {**config["method"], "scale": 1.0}}
+    for other in (order, scale):
+        path = rewritten(whole, tmp_path / "other.safetensors", config=json.dumps(other), seal=known)
+        with pytest.raises(ValueError, match="not what the file was written with"):
+            rebuild(path)
 
 
 @pytest.mark.parametrize("method", ["LoRA", "SingleTaskFull", "PolyhistorLite"])
 def test_files_from_before(method, base, tmp_path):
     """Without what is stacked in the metadata, a model of their configs tells."""
     whole = trained_file(base, tmp_path / "all.safetensors", method)
-    old = rewritten(whole, tmp_path / "old.safetensors", stacked=None, copies=None, digest=None)
+    old = rewritten(whole, tmp_path / "old.safetensors", stacked=None, copies=None, digest=None, seal=None)
     now, then = read_adapters(whole), read_adapters(old)
     assert then.meta == now.meta
     part = remove(then, ["semseg"])

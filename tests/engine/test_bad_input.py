@@ -30,6 +30,14 @@ CONFIGS = {
         "method = dict(type='PolyhistorLight')",
         ["unknown method", "did you mean 'PolyhistorLite'", "Hyperformer"],
     ),
+    "encoders of tasks": (
+        "method = dict(type='Composite', methods=[dict(type='LoRA'), dict(type='SingleTaskFull')])",
+        ["SingleTaskFull", "no part of a composite"],
+    ),
+    "twice": (
+        "method = dict(type='Composite', methods=[dict(type='MultiTaskFull'), dict(type='MultiTaskFull')])",
+        ["MultiTaskFull is once"],
+    ),
     "task": ("tasks['semseg'] = dict(type='Semseg')", ["unknown task 'Semseg'", "SemanticSegmentation"]),
     "site": ("method = dict(type='Hyperformer', sites='mpl')", ["no site", "'mpl'", "mlp", "attn"]),
     "path": ("method = dict(type='Hyperformer', sites='layers.9.*')", ["no site", "layers.9.*"]),
@@ -37,6 +45,13 @@ CONFIGS = {
     "argument": ("method = dict(type='PolyhistorLite', lam=2)", ["no argument 'lam'", "reduction", "embedding"]),
     "reduction": ("method = dict(type='PolyhistorLite', reduction=64)", ["reduction", "16"]),
     "rank": ("method = dict(type='Polyhistor', rank=99)", ["rank must lie between 1 and"]),
+    "text": ("method = dict(type='LoRA', rank='4')", ["LoRA: rank is an integer, not '4'"]),
+    "not finite": ("method = dict(type='LoRA', scale=float('nan'))", ["LoRA: scale is a finite number, not nan"]),
+    "a switch": ("method = dict(type='Hyperformer', literal=1)", ["literal is True or False, not 1"]),
+    "a list": ("method = dict(type='LoRA', targets=['q', 3])", ["targets is str | Sequence[str], not ['q', 3]"]),
+    "no targets": ("method = dict(type='LoRA', targets=[])", ["no linear map is named", "fc1"]),
+    "no sites": ("method = dict(type='Compacter', sites=[])", ["no sites are named", "mlp"]),
+    "embedding": ("method = dict(type='Polyhistor', embedding=0)", ["embedding must be at least 1, not 0"]),
     "encoder": ("encoder.update(name='swin_tiny_patch4_window7_225')", ["timm has no model", "swin_"]),
     "family": ("encoder = dict(type='TimmEncoder', name='resnet18', size=(32, 64))", ["ResNet", "SwinTransformer"]),
     "size": ("encoder.update(size=(30, 64))", ["multiples of 32", "(30, 64)"]),
@@ -90,6 +105,11 @@ def test_options_of_the_command_line(tmp_path, capsys):
     assert "no config" in error_of(capsys, "train.py", tmp_path / "other.py")
     (tmp_path / "broken.py").write_text("method = dict(\n")
     assert "broken.py, line" in error_of(capsys, "train.py", tmp_path / "broken.py")
+    assert "broken.py, line" in error_of(capsys, "train.py", config, "--method", tmp_path / "broken.py")
+    for content in ("", "method = 3", "decoder = dict(type='AllMLP')"):
+        (tmp_path / "empty.py").write_text(content)
+        options = ("--method", tmp_path / "empty.py", "--cfg-options", "train_cfg.max_epochs=1")
+        assert "empty.py holds no method" in error_of(capsys, "train.py", config, *options)
 
 
 PHOTOS = """
@@ -341,8 +361,8 @@ def test_arguments_that_a_part_takes_freely_are_its_own_business():
     check_arguments(Free, ["anything"], "hook Free")
 
 
-def test_what_nobody_foresaw_is_one_line_too(tmp_path, capsys):
-    config = write_config(tmp_path, "\nmethod = dict(type='PolyhistorLite', reduction='abc')\n")
-    line = error_of(capsys, "train.py", config, "--work-dir", tmp_path / "run", status=1)
+def test_what_nobody_foresaw_is_one_line_too(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("mtl.engine.build.build_runner", lambda *arguments: 1 + "1")
+    line = error_of(capsys, "train.py", write_config(tmp_path), "--work-dir", tmp_path / "run", status=1)
     assert "TypeError" in line
     assert "MTL_TRACEBACK=1" in line

@@ -53,6 +53,7 @@ VARIANTS = {
         {"deep": True, "form": "add"},
         {"form": "add-1"},
         {"form": "border", "prompts": 3},
+        {"form": "concat-channel", "prompts": 2},
     ],
 }
 """Options under which a method is tested besides its defaults; a method that is not here is tested as it is."""
@@ -79,8 +80,8 @@ def label(config: dict) -> str:
 def supports(family: str, config: dict) -> bool:
     if "methods" in config:
         return all(supports(family, part) for part in config["methods"])
-    if config.get("form") == "border":
-        return family == "convnext"
+    if config.get("form") in ("border", "concat-channel"):
+        return family == "convnext" or config["form"] == "concat-channel"
     defaults = "targets" not in config and "sites" not in config
     needs_attention = defaults or set(config.get("targets", ())) & {"q", "k", "v", "proj"}
     return not needs_attention or family not in UNSUPPORTED.get(config["type"], ())

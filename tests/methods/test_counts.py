@@ -191,7 +191,8 @@ def test_ssf_count(family, classes, options, expected, printed):
 
 
 # the paper of VPT (arXiv 2203.12119) prints multiples of the head's size; p d and L p d by hand, and for the border of
-# 5 pixels at 224 its area, 3 * (234² - 224²)
+# 5 pixels at 224 its area, 3 * (234² - 224²);
+# a channel has a pixel for each of the image's, and a kernel for each output
 ONE_TASK = [
     ("vit_base_patch16_224", {"type": "VPT"}, 38400),
     ("vit_base_patch16_224", {"type": "VPT", "deep": True}, 460800),
@@ -200,6 +201,7 @@ ONE_TASK = [
     ("vit_base_patch16_224", {"type": "VPT", "form": "prepend-pixel", "prompts": 10}, 7680),
     ("vit_base_patch16_224", {"type": "VPT", "form": "add"}, 150528),
     ("convnext_tiny", {"type": "VPT", "form": "border"}, 13740),
+    ("vit_base_patch16_224", {"type": "VPT", "form": "concat-channel"}, 224 * 224 + 768 * 16 * 16),
 ]
 
 

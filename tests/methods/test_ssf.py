@@ -163,6 +163,35 @@ def test_a_kept_final_norm_is_adapted():
         assert sum(not torch.equal(one, other) for one, other in pairs) == maps
 
 
+def test_the_norm_before_the_first_layer_is_adapted():
+    """CLIP's; the count by hand: a bias less, and every operation of four layers of width 48."""
+    options = {**SMALL_ENCODERS["vit"]["options"], "pre_norm": True}
+    encoder, plain = (small_encoder("vit", options=options) for _ in range(2))
+    method = METHODS.build({"type": "SSF"})
+    assert method.count(encoder, 2) == 2 * 2 * (11 * 4 * 48 + 2 * 48)
+    method.attach(encoder, ["a", "b"])
+    disturb(encoder)
+    ours = adapters(encoder)
+    assert set(ours) == {"norm_pre"} | {path for path in adapters(attached("vit", {"type": "SSF"})[0])}
+    by_hand(plain, {path: (1 + part.scale[1], part.shift[1]) for path, part in ours.items()})
+    with torch.no_grad():
+        pairs = zip(run(encoder, method, images("vit"), (1,)), plain(images("vit")), strict=True)
+        for one, other in pairs:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        merged = method.merge(encoder, 1).forward_intermediates(images("vit"), intermediates_only=True, norm=False)
+    torch.testing.assert_close(
+        merged[-1], encoder.model.forward_intermediates(images("vit"))[1][-1], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_an_operation_that_is_no_site_is_refused():
+    """ConvNeXt v2's response norm."""
+    options = {**SMALL_ENCODERS["convnext"]["options"], "use_grn": True, "ls_init_value": None}
+    with pytest.raises(ValueError, match=r"'stages.0.blocks.0.mlp.grn' of convnext_tiny, GlobalResponseNorm, is none"):
+        METHODS.build({"type": "SSF"}).count(small_encoder("convnext", options=options), 1)
+    METHODS.build({"type": "SSF", "groups": ["norm"]}).attach(small_encoder("convnext", options=options), ["a"])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

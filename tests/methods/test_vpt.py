@@ -296,6 +296,41 @@ def test_convnext_border():
     assert [tuple(x.shape[-2:]) for x in other] == [(16, 16), (8, 8), (4, 4), (2, 2)]
 
 
+class Concatenated(torch.nn.Module):
+    """A convolution of 3 + p channels on images with p channels beside them."""
+
+    def __init__(self, conv, channels, weight):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(
+            3 + len(channels),
+            conv.out_channels,
+            conv.kernel_size,
+            conv.stride,
+            conv.padding,
+            bias=conv.bias is not None,
+        ).double()
+        self.conv.weight.data = torch.cat([conv.weight, weight], 1)
+        self.conv.bias.data = conv.bias.data
+        self.channels = channels
+
+    def forward(self, x):
+        return self.conv(torch.cat([x, self.channels.expand(len(x), -1, -1, -1)], 1))
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "dinov2", "convnext"])
+def test_channels_equal_a_wider_embedding(family):
+    model, encoder, method, images = adapted(family, {"form": "concat-channel", "prompts": 2})
+    path = {"pvt": "patch_embed1.proj", "convnext": "stem.0"}.get(family, "patch_embed.proj")
+    channels, weight = method.bank.pixels[TASK].detach(), method.bank.weight[TASK].detach()
+    model.set_submodule(path, Concatenated(model.get_submodule(path), channels, weight))
+    with torch.no_grad():
+        expected = model.forward_intermediates(images, indices=encoder.taps, intermediates_only=True, norm=False)
+    check(run(encoder, method, images), expected)
+    assert len(run(encoder, method, images[:, :, :, :-28] if family == "dinov2" else images[..., :64])) == 4
+    encoder.train()
+    assert not torch.equal(*run(encoder, method, images[:1].expand(2, -1, -1, -1))[0])  # each drops pixels of its own
+
+
 def test_shared_and_projected_prompts():
     _, _, method, _ = adapted("swin", {"deep": True, "prompts": P, "shared": "across", "project": 5})
     generated = method.generate()
@@ -353,19 +388,23 @@ def test_dropout_while_training_alone():
     [
         (
             {"form": "prefx"},
-            "unknown form 'prefx' of prompts; did you mean 'prefix'. valid: add, add-1, border, prefix, pre",
+            "unknown form 'prefx' of prompts; did you mean 'prefix'. valid: add, add-1, border, concat-channel, pre",
         ),
         ({"prompts": 0}, "prompts must be 1 or more, not 0"),
         ({"project": 0}, "project must be 1 or more, not 0"),
         ({"shared": "all"}, "cannot be shared 'all'; valid: across, both, within, or None"),
         ({"form": "add", "prompts": 5}, "form 'add' sets the number"),
-        ({"form": "border", "deep": True}, "form 'border' is one border"),
+        ({"form": "border", "deep": True}, "form 'border' is of the image"),
+        ({"form": "concat-channel", "layers": 1}, "form 'concat-channel' is of the image"),
         ({"form": "prepend-pixel", "deep": True}, "form 'prepend-pixel' has prompts before"),
         ({"layers": 2}, "layers chooses among deep prompts"),
         ({"dropout": 1}, "dropout must be"),
         ({"deep": True, "layers": 8}, r"layers must be 1..7 \(the first\) or -1..-7 \(the last\) here, not 8"),
         ({"deep": True, "layers": 0}, "layers must be 1..7"),
-        ({"form": "border"}, "this encoder, SwinTransformer, takes no prompts of form 'border'; valid: add, add-1, pr"),
+        (
+            {"form": "border"},
+            "this encoder, SwinTransformer, takes no prompts of form 'border'; valid: add, add-1, concat-ch",
+        ),
     ],
 )
 def test_bad_options(options, message):

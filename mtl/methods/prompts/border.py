@@ -51,11 +51,17 @@ class Framed(Adapter):
 
     def _side(self, key: str, size: tuple[int, int], x: Tensor) -> Tensor:
         side = self.context.pick(self.context.generated[key]).to(x.dtype)
-        if side.shape[-2:] != size:
-            side = F.interpolate(side, size, mode="bilinear", align_corners=False)
+        side = stretched(side, size)
         B = x.shape[0] // self.context.index.shape[0]
         side = side.unsqueeze(1).expand(-1, B, -1, -1, -1).flatten(0, 1)
         return F.dropout(side, self.dropout, self.training)
+
+
+def stretched(pixels: Tensor, size: Sequence[int]) -> Tensor:
+    """Learned pixels ``(A, C, H, W)`` for images of another size."""
+    if tuple(pixels.shape[-2:]) == tuple(size):
+        return pixels
+    return F.interpolate(pixels, tuple(size), mode="bilinear", align_corners=False)
 
 
 class CutOut(Adapter):
