@@ -1,4 +1,4 @@
-"""Every config that ships is read, checked and assembled; nothing is built or downloaded."""
+"""Every config that ships is read, checked and assembled; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny import write_config
 
-from mtl.engine.build import assemble
+from mtl.engine.build import assemble, build_runner
 from mtl.engine.config import default_work_dir, method_files, read_config
 from mtl.engine.plugins import register_all
 from mtl.registry import DECODERS, ENCODERS, METHODS, TASKS, check_part
@@ -40,6 +40,25 @@ def test_a_method_by_its_file(name):
     assert cfg.decoder.channels == 32
     assert cfg.work_dir.endswith(f"scenes_{name}")
     assert read_config(ROOT / "scenes.py", None, ROOT / "_base_" / "methods" / f"{name}.py").method == cfg.method
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [
+        *dict.fromkeys(("lora", "ssf", "adapter", "vpt_deep", "phm_adapter", "lora_bias"), 3e-3).items(),
+        *dict.fromkeys(("hyperformer", "polyhistor", "polyhistor_lite"), 5e-4).items(),
+        ("single_task_full", 1e-3),
+    ],
+)
+def test_rates_of_the_comparison(name, rate, tmp_path):
+    """Those that the config's docstring says, wherever a method keeps its parameters."""
+    register_all()
+    runner = build_runner(read_config(ROOT / "scenes.py", None, name), tmp_path)
+    optimizer = runner.build_optim_wrapper(runner.optim_wrapper).optimizer
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    trained = {n: p for n, p in runner.model.named_parameters() if p.requires_grad}
+    for parameter, value in trained.items():
+        assert rates[id(value)] == pytest.approx(1e-2 if parameter.startswith("decoders.") else rate), parameter
 
 
 def test_every_method_has_a_file():

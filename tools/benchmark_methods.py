@@ -1,9 +1,8 @@
 """Train every method under one config and compare: python tools/benchmark_methods.py CONFIG [--methods NAME ...].
 
 Each method and seed has a folder of its own in the work dir; one that is finished is taken as it is, one that was
-interrupted goes on. Single-task models come first, and Δm is relative to their means, in the table that of the kept
-runs too. The table is printed, and written as ``methods.md`` and ``report.html``,
-to which `tools/report.py` adds a paper's points.
+interrupted goes on. Single-task models come first, and Δm is relative to their means, that of kept runs too. The table
+is printed, and written as ``methods.md`` and ``report.html``; `tools/report.py` makes one with a paper's points.
 """
 
 from __future__ import annotations

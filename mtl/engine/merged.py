@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import timm
 import torch
@@ -20,35 +20,12 @@ from mtl.encoders.pyramid import to_pyramid
 from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.engine.adapter_file import load_matching, read_meta, read_state
 from mtl.engine.files import replacing
-from mtl.methods.base import Method, TaskContext
+from mtl.methods.base import Method
+from mtl.methods.baselines import PlainEncoders
 from mtl.models.multitask import MultiTaskModel
 from mtl.registry import ENCODERS
 
 FORMAT = "mtl-merged-1"
-
-
-class PlainEncoders(nn.Module):
-    """One timm model per path; a task-major batch is split among the active tasks' paths.
-
-    Args:
-        models: the timm models.
-        which: the model of each task.
-        context: the active tasks.
-    """
-
-    def __init__(self, models: Sequence[nn.Module], which: Sequence[int], context: TaskContext) -> None:
-        super().__init__()
-        self.models = nn.ModuleList(models)
-        self.which = list(which)
-        self.context = context
-
-    def forward_intermediates(self, x: Tensor, **options: Any) -> list[Tensor]:
-        tasks = self.context.tasks
-        maps = [
-            cast(Any, self.models[self.which[task]]).forward_intermediates(part, **options)
-            for task, part in zip(tasks, self.context.split(x), strict=True)
-        ]
-        return [torch.cat(scale) for scale in zip(*maps, strict=True)] if len(tasks) > 1 else maps[0]
 
 
 class Merged(Method):

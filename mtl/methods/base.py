@@ -156,11 +156,6 @@ class Method(nn.Module):
         """Groups of tasks that share one encoder pass."""
         return [list(tasks)] if self.shares_encoder else [[task] for task in tasks]
 
-    def passes(self, tasks: Sequence[str], joint: bool = False) -> list[list[list[str]]]:
-        """The paths of ``tasks``, those together that one encoder pass serves as a batch; all of them if ``joint``."""
-        paths = self.paths(tasks)
-        return [paths] if (joint or self.branches) and paths else [[path] for path in paths]
-
     def generate(self) -> dict[str, Tensor]:
         """The adapters' generated weights, each ``(T, ...)``; empty for methods without a hypernetwork."""
         return {}

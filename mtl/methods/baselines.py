@@ -23,18 +23,25 @@ from mtl.methods.base import Method, TaskContext
 from mtl.registry import METHODS
 
 
-class PerTask(nn.Module):
-    """One copy of a timm model per task; a task-major batch is split among the active ones."""
+class PlainEncoders(nn.Module):
+    """Several timm models; a task-major batch is split among those of the active tasks.
 
-    def __init__(self, model: nn.Module, num_tasks: int, context: TaskContext) -> None:
+    Args:
+        models: the timm models.
+        which: the model of each task.
+        context: the active tasks.
+    """
+
+    def __init__(self, models: Sequence[nn.Module], which: Sequence[int], context: TaskContext) -> None:
         super().__init__()
-        self.models = nn.ModuleList([model] + [copy.deepcopy(model) for _ in range(num_tasks - 1)])
+        self.models = nn.ModuleList(models)
+        self.which = list(which)
         self.context = context
 
     def forward_intermediates(self, x: Tensor, **options: Any) -> list[Tensor]:
         tasks = self.context.tasks
         maps = [
-            cast(Any, self.models[task]).forward_intermediates(part, **options)
+            cast(Any, self.models[self.which[task]]).forward_intermediates(part, **options)
             for task, part in zip(tasks, self.context.split(x), strict=True)
         ]
         return [torch.cat(scale) for scale in zip(*maps, strict=True)] if len(tasks) > 1 else maps[0]
@@ -49,7 +56,8 @@ class SingleTaskFull(Method):
 
     def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
         encoder.unfreeze()
-        encoder.model = PerTask(encoder.model, len(tasks), self.context)
+        models = [encoder.model, *(copy.deepcopy(encoder.model) for _ in tasks[1:])]
+        encoder.model = PlainEncoders(models, range(len(tasks)), self.context)
         self.attached.append(("", f"{len(tasks)} copies, all weights"))
 
     def count(self, encoder: TimmEncoder, num_tasks: int) -> int:

@@ -99,7 +99,7 @@ class MultiTaskModel(BaseModel):
         if mode == "loss":
             self.method.context.generated = self.method.generate()
             losses = {}
-            for group in self.method.passes(self.task_names):
+            for group in self._groups(self.task_names):
                 for path, maps in zip(group, self._maps(inputs, group), strict=True):
                     for name in path:
                         rows = self._labelled(data_samples, name)
@@ -114,6 +114,11 @@ class MultiTaskModel(BaseModel):
         self.method.context.activate([self.task_names.index(task) for task in tasks], inputs.device)
         return self.encoder(inputs.repeat(len(tasks), 1, 1, 1) if len(tasks) > 1 else inputs)
 
+    def _groups(self, tasks: Sequence[str]) -> list[list[list[str]]]:
+        """The paths of ``tasks``, those together that run as one batch."""
+        paths = self.method.paths(tasks)
+        return [paths] if (self.joint or self.method.branches) and paths else [[path] for path in paths]
+
     def _maps(self, inputs: Tensor, group: Sequence[Sequence[str]]) -> list[tuple[Tensor, ...]]:
         """Each path's maps ``(B, C_i, H/s_i, W/s_i)``, of one encoder pass; ``inputs`` may be no image."""
         paths = [path[0] for path in group]
@@ -124,7 +129,7 @@ class MultiTaskModel(BaseModel):
         """Task to ``(B, K, H/4, W/4)``, each distinct encoder path run once."""
         self.method.context.generated = self._weights()
         outputs: dict[str, Tensor] = {}
-        for group in self.method.passes(tasks, self.joint):
+        for group in self._groups(tasks):
             for path, maps in zip(group, self._maps(inputs, group), strict=True):
                 outputs.update({task: self.decoders[task](maps) for task in path})
         return outputs
@@ -152,7 +157,7 @@ class MultiTaskModel(BaseModel):
         generated = self.method.generate()
         weights = GradientBarrier(list(generated.values()))
         self.method.context.generated = dict(zip(generated, weights.leaves, strict=True))
-        for group in self.method.passes(present, self.joint):
+        for group in self._groups(present):
             used = sorted({row for path in group for task in path for row in rows[task]})
             maps = [GradientBarrier(part) for part in self._maps(inputs[used], group)]
             for path, barrier in zip(group, maps, strict=True):
