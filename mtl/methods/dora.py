@@ -116,5 +116,5 @@ class DoRA(Method):
 
     def _targets(self, encoder: TimmEncoder) -> list[Target]:
         targets = find_targets(encoder.sites(), self.targets)
-        check_rank(self.rank, targets)
+        check_rank(self.rank, (width for t in targets for width in (t.inputs, t.outputs)))
         return targets

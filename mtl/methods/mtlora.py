@@ -35,7 +35,7 @@ from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Adapter, Method, TaskContext
 from mtl.methods.bias import TABLE
 from mtl.methods.branch import Trunk, branch, stages
-from mtl.methods.targets import PARTS
+from mtl.methods.targets import PARTS, check_rank
 from mtl.methods.weights import uniform, zeros
 from mtl.registry import METHODS
 
@@ -126,8 +126,6 @@ class MTLoRA(Method):
         own: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        if rank < 1 or task_rank < 1:
-            raise ValueError(f"rank and task_rank are at least 1, not {rank} and {task_rank}")
         self.rank = rank
         self.task_rank = task_rank
         self.scale = scale
@@ -168,6 +166,9 @@ class MTLoRA(Method):
                 found.append((site, site.module, agnostic, site.kind in SPECIFIC and site.layer in last))
         if self.merging and not any(site.kind == "downsample.reduction" for site, *_ in found):
             raise ValueError("this encoder has no linear map between its stages; leave out merging")
+        widths = [width for _, linear, *_ in found for width in (linear.in_features, linear.out_features)]
+        check_rank(self.rank, widths)
+        check_rank(self.task_rank, widths, "task_rank")
         return found
 
     def _own(self, encoder: TimmEncoder) -> list[nn.Parameter]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -68,7 +68,8 @@ def add_to_parts(y: Tensor, change: Tensor, parts: int, chosen: Sequence[int]) -
     return pieces[0] if parts == 1 else torch.cat(pieces, -1)
 
 
-def check_rank(rank: int, targets: Sequence[Target]) -> None:
-    smallest = min(min(target.inputs, target.outputs) for target in targets)
+def check_rank(rank: int, widths: Iterable[int], name: str = "rank") -> None:
+    """Raise `ValueError` unless ``rank`` lies within the widths of the layers' inputs and outputs."""
+    smallest = min(widths)
     if not 1 <= rank <= smallest:
-        raise ValueError(f"rank must lie between 1 and {smallest}, the smallest adapted layer's width, not {rank}")
+        raise ValueError(f"{name} must lie between 1 and {smallest}, the smallest adapted layer's width, not {rank}")

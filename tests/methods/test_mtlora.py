@@ -190,7 +190,12 @@ def test_what_does_not_fit_is_refused():
         attached("swin", {"type": "Composite", "methods": [{"type": "MTLoRA"}, {"type": "BitFit"}]})
     with pytest.raises(ValueError, match="no linear map between its stages"):
         attached("vit", {"type": "MTLoRA", "merging": True})
-    with pytest.raises(ValueError, match="at least 1"):
-        attached("vit", {"type": "MTLoRA", "rank": 0})
+    for options, message in [
+        ({"rank": 0}, "rank must lie between 1 and "),
+        ({"rank": 4000}, "rank must lie between 1 and "),
+        ({"rank": 4, "task_rank": 4000}, "task_rank must lie between 1 and "),
+    ]:
+        with pytest.raises(ValueError, match=f"^{message}"):
+            attached("vit", {"type": "MTLoRA", **options})
     with pytest.raises(ValueError, match="no site of this encoder matches 'relative_position_bias'"):
         attached("vit", {"type": "MTLoRA", "own": ["relative_position_bias"]})
