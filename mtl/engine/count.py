@@ -41,7 +41,7 @@ class Count:
 
     Attributes:
         config: its file.
-        method: its method.
+        method: its label, or its method's type.
         encoder: its encoder.
         size: (H, W) of the image that is counted.
         trained_encoder: trained parameters in encoder and method.
@@ -83,7 +83,7 @@ def count(config: str | Path, options: Mapping[str, Any] | None = None, method: 
     tasks = model.task_names
     return Count(
         config=str(config),
-        method=str(build["method"]["type"]).rpartition(".")[2],
+        method=cfg.get("label") or str(build["method"]["type"]).rpartition(".")[2],
         encoder=model.encoder.name,
         size=model.encoder.size,
         trained_encoder=parameters.encoder,

@@ -118,8 +118,11 @@ def test_tool(tmp_path, capsys):
     (row,) = json.loads(capsys.readouterr().out)["configs"]
     assert row["method"] == "PolyhistorLite"
     assert set(row["training_by_task"]) == {"semseg", "human_parts", "saliency", "normals"}
-    assert run_tool("count.py", config) == 0
-    assert "a multiply-add is two" in capsys.readouterr().out
+    (tmp_path / "lora_8.py").write_text("method = dict(type='LoRA', rank=8)")
+    assert run_tool("count.py", config, "--method", tmp_path / "lora_8.py") == 0
+    text = capsys.readouterr().out
+    assert text.splitlines()[1].split()[:2] == ["tiny", "lora_8"]
+    assert "a multiply-add is two" in text
 
 
 def test_mistakes(tmp_path, capsys):
