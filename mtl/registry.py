@@ -2,8 +2,8 @@
 
 ``ENCODERS METHODS DECODERS TASKS`` are this framework's own; the others extend MMEngine's registries of the same
 name, so that a config may name MMEngine's parts (``CheckpointHook``) and ours alike. Building is strict: an unknown
-type or argument is a `ValueError` that lists the valid ones. Arguments of methods and decoders are checked by their
-annotations too.
+type or argument is a `ValueError` that lists the valid ones. Arguments of encoders, methods, decoders and tasks are
+checked by their annotations too.
 """
 
 from __future__ import annotations
@@ -52,11 +52,27 @@ def check_types(target: Any, arguments: Mapping[str, Any], owner: str) -> None:
     for name, value in arguments.items():
         hint = parameters[name].annotation if name in parameters else Any
         if not _fits(value, hint):
-            wanted = _SAID.get(hint, str(hint).replace("collections.abc.", "").replace("typing.", ""))
-            raise ValueError(f"{owner}: {name} is {wanted}, not {value!r}")
+            raise ValueError(f"{owner}: {name} is {_said(hint)}, not {value!r}")
 
 
-_SAID = {bool: "True or False", int: "an integer", float: "a finite number", str: "a string"}
+_SAID = {
+    bool: "True or False",
+    int: "an integer",
+    float: "a finite number",
+    str: "a string",
+    types.NoneType: "None",
+    Mapping: "a dict",
+}
+
+
+def _said(hint: Any) -> str:
+    """A hint that `_fits` knows, in words."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_said(part) for part in parts)
+    if origin is Sequence:
+        return f"a list (each {_said(parts[0])})"
+    return _SAID.get(origin or hint, str(hint))
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -91,7 +107,7 @@ def check_part(cfg: Mapping[str, Any], registry: Registry, given: Iterable[str] 
         raise ValueError(f"unknown {registry.name} {kind!r}; {choices(_names(registry), kind)}")
     owner = f"{registry.name} {kind if isinstance(kind, str) else target.__name__}"
     check_arguments(target, [*args, *given], owner)
-    if registry in (METHODS, DECODERS):
+    if registry in (ENCODERS, METHODS, DECODERS, TASKS):
         check_types(target, args, owner)
 
 

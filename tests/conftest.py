@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 from mtl.engine.plugins import register_all
 from mtl.registry import ENCODERS, METHODS
@@ -46,6 +47,12 @@ SIZES = {"dinov2": (70, 98)}
 def _registered():
     torch.set_num_threads(1)  # the tensors are small, and two runs may share two cores
     register_all()
+
+
+@pytest.fixture(autouse=True)
+def _no_logger_is_left():
+    yield
+    MMLogger._instance_dict.clear()  # their streams are this test's, which pytest closes
 
 
 def small_encoder(family: str, seed: int = 0, **arguments):

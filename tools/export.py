@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -34,7 +35,7 @@ def main() -> int:
     out = Path(args.timm or args.out).expanduser()
     if args.out and out.suffix not in (*GRAPHS, ".safetensors"):
         raise ValueError(f"the format is the suffix, {', '.join((*GRAPHS, '.safetensors'))}, of OUT; not {args.out!r}")
-    if out.exists() and not (args.timm and out.is_dir() and not any(out.iterdir())):
+    if os.path.lexists(out) and not (args.timm and out.is_dir() and not any(out.iterdir())):
         raise ValueError(f"{out} exists; nothing is written over it")
     model, config = rebuild(args.checkpoint, args.weights)
     if args.timm:

@@ -49,16 +49,17 @@ class TimmEncoder(nn.Module):
         final_norm: bool = False,
     ) -> None:
         super().__init__()
-        if not (weights is None or isinstance(weights, (str, bool))):
-            raise ValueError(f"weights is a file, mtl:NAME, True (hub) or None (random), not {weights!r}")
-        if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(side, int) for side in size):
-            raise ValueError(f"an encoder's size is (H, W), two integers, not {size!r}")
+        if len(size) != 2:
+            raise ValueError(f"an encoder's size is (H, W), not {size!r}")
         self.name = name
         self.size = (size[0], size[1])
         self.frozen_eval = frozen_eval
         self.final_norm = final_norm
         self.trained = False
-        self.arguments = {**_size_arguments(name, self.size), **(options or {})}
+        sized, options = _size_arguments(name, self.size), options or {}
+        if given := sorted(sized.keys() & options.keys()):
+            raise ValueError(f"the encoder sets {', '.join(given)} itself; leave it out of options, and set size")
+        self.arguments = {**sized, **options}
         self.model = _create(name, weights is True, self.arguments)
         pad_first(self.model)
         family = family_of(self.model)
@@ -136,7 +137,7 @@ def _create(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module
         raise ValueError(f"encoder {name}: {error}") from error
     except (OSError, RuntimeError) as error:
         if not pretrained:
-            raise
+            raise ValueError(f"encoder {name} with {arguments}: {error}") from error
         raise ValueError(
             f"the weights of {name} cannot be had from timm's hub ({str(error).splitlines()[0]}): name a local file "
             "(encoder.weights=FILE) or start at random (encoder.weights=None)"

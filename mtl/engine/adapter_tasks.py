@@ -7,6 +7,7 @@ hypernetwork) can only be put together from files of one training.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,7 @@ def check_new(path: Path) -> None:
     """Raise `ValueError` unless an adapter file of this name can be written without replacing anything."""
     if path.suffix != ".safetensors":
         raise ValueError(f"an adapter file is a .safetensors file, not {str(path)!r}")
-    if path.exists():
+    if os.path.lexists(path):  # a link to nowhere is replaced like any file
         raise ValueError(f"{path} exists; nothing is written over it")
     for folder in path.parents:
         if folder.exists() and not folder.is_dir():

@@ -187,6 +187,8 @@ def test_mistakes_are_one_line_and_leave_nothing(base, tmp_path, capsys):
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "normals.safetensors").write_text("mine")
     refused("nothing is written over it", "split", whole, "--out", tmp_path / "half")
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "nowhere")
+    refused("nothing is written over it", "remove", whole, "semseg", "--out", tmp_path / "link.safetensors")
 
     data = whole.read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(data[: len(data) // 2])

@@ -48,7 +48,10 @@ CONFIGS = {
     "text": ("method = dict(type='LoRA', rank='4')", ["LoRA: rank is an integer, not '4'"]),
     "not finite": ("method = dict(type='LoRA', scale=float('nan'))", ["LoRA: scale is a finite number, not nan"]),
     "a switch": ("method = dict(type='Hyperformer', literal=1)", ["literal is True or False, not 1"]),
-    "a list": ("method = dict(type='LoRA', targets=['q', 3])", ["targets is str | Sequence[str], not ['q', 3]"]),
+    "a list": (
+        "method = dict(type='LoRA', targets=['q', 3])",
+        ["targets is a string or a list (each a string), not ['q', 3]"],
+    ),
     "no targets": ("method = dict(type='LoRA', targets=[])", ["no linear map is named", "fc1"]),
     "no sites": ("method = dict(type='Compacter', sites=[])", ["no sites are named", "mlp"]),
     "embedding": ("method = dict(type='Polyhistor', embedding=0)", ["embedding must be at least 1, not 0"]),
@@ -232,7 +235,7 @@ def test_truncated_checkpoint(name, run, tmp_path, capsys):
 
 
 def test_loss_that_is_not_finite(run, tmp_path, capsys):
-    config = write_config(tmp_path, "\ntasks['normals']['loss_weight'] = float('nan')\n")
+    config = write_config(tmp_path, "\ntasks['normals']['loss_weight'] = 1e60\n")
     line = error_of(capsys, "train.py", config, "--work-dir", tmp_path / "run", status=1)
     assert "task 'normals'" in line
     assert "train-00000" in line
@@ -342,8 +345,12 @@ def test_programs_that_fail_are_named(failure, tmp_path, capsys):
         ("method = 3", "method is a dict"),
         ("tasks = ['semseg']", "tasks is a dict"),
         ("tasks['semseg'] = 3", "tasks['semseg']"),
-        ("encoder.update(size=96)", "size is (H, W)"),
-        ("encoder.update(weights=3)", "weights is a file"),
+        ("encoder.update(size=96)", "size is a list (each an integer), not 96"),
+        ("encoder.update(size=[96])", "size is (H, W), not [96]"),
+        ("encoder.update(options=dict(img_size=3))", "encoder sets img_size itself"),
+        ("encoder['options'].update(embed_dim=-16)", "encoder swin_tiny_patch4_window7_224 with {"),
+        ("encoder.update(weights=3)", "weights is a string or True or False or None, not 3"),
+        ("tasks['semseg'].update(loss_weight='2')", "loss_weight is a finite number, not '2'"),
         ("custom_imports = 3", "custom_imports is dict"),
         ("train_cfg = dict(by_epoch=True, max_epochs=0)", "max_epochs is at least 1"),
     ],

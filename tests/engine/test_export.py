@@ -183,6 +183,7 @@ def test_tool(suffix, tmp_path, capsys):
 
 def test_refusals(tmp_path, capsys):
     file = checkpoint(tmp_path, "vit", {"type": "Adapter"})
+    (tmp_path / "link.onnx").symlink_to(tmp_path / "nowhere")
     before = sorted(tmp_path.iterdir())
     for arguments, match in {
         ("--timm", tmp_path / "timm"): "cannot be merged into plain weights",
@@ -190,6 +191,7 @@ def test_refusals(tmp_path, capsys):
         (tmp_path / "a.onnx", "--timm", tmp_path / "timm"): "name one of OUT",
         (tmp_path / "a.torchscript",): "the format is the suffix",
         (tmp_path / "base.safetensors",): "nothing is written over it",
+        (tmp_path / "link.onnx",): "nothing is written over it",
         ("--timm", tmp_path): "nothing is written over it",
     }.items():
         assert run_tool("export.py", file, *arguments) == 2
