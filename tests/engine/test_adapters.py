@@ -22,6 +22,7 @@ register_all()
 
 OPTIONS = {
     "Composite": {"methods": [{"type": "LoRA"}, {"type": "Adapter"}]},
+    "MTLoRA": {"rank": 8},
     "AdaptFormer": {"bottleneck": 8},
     "Compacter": {"reduction": 2},
     "PHMAdapter": {"reduction": 2},

@@ -21,7 +21,8 @@ def build(method: str, **arguments):
     torch.manual_seed(0)
     encoder = {"type": "TimmEncoder", **SMALL_ENCODERS["swin"], "size": (32, 64)}
     decoder = {"type": "AllMLP", "channels": 16, "dropout": 0.0}
-    config = {"type": "MultiTaskModel", "encoder": encoder, "method": {"type": method}, "tasks": TASKS}
+    options = {"rank": 8} if method == "MTLoRA" else {}  # its own is above the narrowest layer's width
+    config = {"type": "MultiTaskModel", "encoder": encoder, "method": {"type": method, **options}, "tasks": TASKS}
     model = MODELS.build({**config, "decoder": decoder, **arguments})
     with torch.no_grad():
         for name, parameter in model.named_parameters():
