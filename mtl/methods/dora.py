@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Adapted, Adapter, Method, TaskContext
 from mtl.methods.bias import BiasChange
-from mtl.methods.targets import Target, add_to_parts, check_rank, find_targets
+from mtl.methods.targets import Target, add_to_parts, find_targets, low_rank_product
 from mtl.methods.weights import uniform, zeros
 from mtl.registry import METHODS
 
@@ -49,9 +49,8 @@ class DirectionChange(Adapter):
         factor = magnitude / self._directions(rows, down, up).detach().norm(dim=-1)  # (A, P, outputs)
         tokens = x.reshape(self.context.index.shape[0], 1, -1, x.shape[-1])
         own = tokens @ rows.transpose(-1, -2)  # (A, P, tokens, outputs)
-        low = tokens @ down.to(x.dtype).transpose(-1, -2) @ up.to(x.dtype).transpose(-1, -2)
         factor = factor.unsqueeze(2).to(own.dtype)
-        change = (factor - 1) * own + factor * self.scale * low
+        change = (factor - 1) * own + factor * self.scale * low_rank_product(tokens, down, up)
         return add_to_parts(y, change, self.parts, self.chosen)
 
     def merged(self, base: nn.Module, task: int) -> nn.Module:
@@ -115,6 +114,4 @@ class DoRA(Method):
         return num_tasks * sum(len(t.chosen) * (r * (t.inputs + t.outputs) + t.outputs) for t in targets)
 
     def _targets(self, encoder: TimmEncoder) -> list[Target]:
-        targets = find_targets(encoder.sites(), self.targets)
-        check_rank(self.rank, targets)
-        return targets
+        return find_targets(encoder.sites(), self.targets, self.rank)

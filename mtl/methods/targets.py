@@ -41,8 +41,8 @@ class Target:
     chosen: tuple[int, ...]
 
 
-def find_targets(sites: Sequence[Site], names: str | Sequence[str]) -> list[Target]:
-    """The layers that hold the named maps; `ValueError` where the encoder has none of a name."""
+def find_targets(sites: Sequence[Site], names: str | Sequence[str], rank: int) -> list[Target]:
+    """The layers that hold the named maps; `ValueError` for a name it lacks, or a layer narrower than ``rank``."""
     names = [names] if isinstance(names, str) else names
     found: list[Target] = []
     there = {name for site in sites for name in PARTS.get(site.kind, ()) if isinstance(site.module, nn.Linear)}
@@ -57,7 +57,15 @@ def find_targets(sites: Sequence[Site], names: str | Sequence[str]) -> list[Targ
         if chosen and isinstance(site.module, nn.Linear):
             outputs = site.module.out_features // len(parts)
             found.append(Target(site, site.module.in_features, outputs, len(parts), chosen))
+    smallest = min(min(target.inputs, target.outputs) for target in found)
+    if not 1 <= rank <= smallest:
+        raise ValueError(f"rank must lie between 1 and {smallest}, the smallest adapted layer's width, not {rank}")
     return found
+
+
+def low_rank_product(x: Tensor, down: Tensor, up: Tensor) -> Tensor:
+    """``B A x``: ``(..., tokens, inputs)`` through A ``(..., r, inputs)`` and B ``(..., outputs, r)``."""
+    return x @ down.to(x.dtype).transpose(-1, -2) @ up.to(x.dtype).transpose(-1, -2)
 
 
 def add_to_parts(y: Tensor, change: Tensor, parts: int, chosen: Sequence[int]) -> Tensor:
@@ -66,9 +74,3 @@ def add_to_parts(y: Tensor, change: Tensor, parts: int, chosen: Sequence[int]) -
     for i, part in enumerate(chosen):
         pieces[part] = pieces[part] + change[:, i].reshape(pieces[part].shape)
     return pieces[0] if parts == 1 else torch.cat(pieces, -1)
-
-
-def check_rank(rank: int, targets: Sequence[Target]) -> None:
-    smallest = min(min(target.inputs, target.outputs) for target in targets)
-    if not 1 <= rank <= smallest:
-        raise ValueError(f"rank must lie between 1 and {smallest}, the smallest adapted layer's width, not {rank}")
