@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtl.encoders.timm_encoder import TimmEncoder
+from mtl.encoders.wrappers import inside
 from mtl.methods.base import Adapter, Method, TaskContext
 from mtl.methods.prompts.border import stretched
 from mtl.methods.prompts.placing import projection_of
-from mtl.methods.prompts.stream import inside
 
 PIXELS, WEIGHT = "channels.pixels", "channels.weight"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtl.encoders.wrappers import inside
 from mtl.methods.base import Adapter, TaskContext
-from mtl.methods.prompts.stream import Stream, inside, repeated
+from mtl.methods.prompts.stream import Stream, repeated
 
 
 class PixelPrompts(Adapter):

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtl.encoders.wrappers import inside
 from mtl.methods.base import Adapter, TaskContext
 
 
@@ -181,21 +182,6 @@ def repeated(prompts: Tensor, rows: int, p: int, dropout: float, training: bool)
     """Each task's prompts ``(A, p or 1, C)`` for a task-major batch, ``(rows, p, C)``."""
     prompts = prompts.unsqueeze(1).expand(-1, rows // prompts.shape[0], p, -1).flatten(0, 1)
     return F.dropout(prompts, dropout, training)
-
-
-def inside(module: Any) -> Any:
-    """The encoder's own module inside of adapters."""
-    while getattr(module, "is_wrapper", False):
-        module = module.base
-    return module
-
-
-def innermost(model: nn.Module, path: str) -> str:
-    """The path of the encoder's own module in the wrappers at ``path``."""
-    module = model.get_submodule(path)
-    while getattr(module, "is_wrapper", False):
-        path, module = f"{path}.base", module.base  # type: ignore[assignment]
-    return path
 
 
 def dropout_rate(attention: Any) -> float:

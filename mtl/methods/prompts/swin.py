@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtl.methods.prompts.stream import Passed, PromptedAround, PromptedAttention, dropout_rate, inside
+from mtl.encoders.wrappers import inside
+from mtl.methods.prompts.stream import Passed, PromptedAround, PromptedAttention, dropout_rate
 
 
 class SwinLayer(PromptedAround):
