@@ -11,7 +11,7 @@ from mtl.encoders.wrappers import innermost
 from mtl.methods.base import Method
 from mtl.methods.prompts import pvt, swin, vit
 from mtl.methods.prompts.pixels import PixelPrompts
-from mtl.methods.prompts.stream import Passed, Prompted, PromptedAttention, Stream
+from mtl.methods.prompts.stream import Passed, Prompted, PromptedAround, PromptedAttention, Stream
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ _PVT = Places(pvt.PVTLayer, pvt.PVTAttention, pvt.PVTEmbedding)
 TOKENS = {
     "VisionTransformer": _VIT,
     "VisionTransformerDistilled": _VIT,
-    "SwinTransformer": Places(swin.SwinLayer, swin.SwinAttention, swin.SwinMerging),
+    "SwinTransformer": Places(PromptedAround, swin.SwinAttention, swin.SwinMerging),
     "PyramidVisionTransformer": _PVT,
     "PyramidVisionTransformerV2": _PVT,
 }

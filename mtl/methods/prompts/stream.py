@@ -91,14 +91,14 @@ class Prompted(Adapter):
         """The prompts that enter with the tokens ``x``, ``(A*B, ..., C)`` to ``(A*B, p, C)``."""
         if self.key is None:
             return self.stream.take()
-        own = self.context.pick(self.context.generated[self.key]).to(x.dtype)
+        own = self.context.pick_generated(self.key).to(x.dtype)
         return repeated(own, x.shape[0], self.prompts, self.dropout, self.training)
 
 
 class PromptedAround(Prompted):
     """A layer whose tokens go their way through its forward, and whose prompts go beside them; they meet in attention.
 
-    Subclasses say what the MLP does to prompts. With drop-path, which a frozen encoder has not, prompts are dropped
+    What the MLP does to prompts is a subclass's to change (PVT v2). With drop-path, which a frozen encoder has not, prompts are dropped
     apart from the tokens.
     """
 
@@ -158,7 +158,7 @@ class PromptedAttention(Adapter):
     def prefix(self, rows: int, like: Tensor) -> Tensor:
         """Keys and values of the prefix form for a task-major batch of ``rows``, ``(rows, p, 2C)``."""
         assert self.key is not None
-        own = self.context.pick(self.context.generated[self.key]).to(like.dtype)
+        own = self.context.pick_generated(self.key).to(like.dtype)
         return repeated(own, rows, self.prompts, self.dropout, self.training)
 
 
