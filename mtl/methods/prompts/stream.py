@@ -98,8 +98,7 @@ class Prompted(Adapter):
 class PromptedAround(Prompted):
     """A layer whose tokens go their way through its forward, and whose prompts go beside them; they meet in attention.
 
-    What the MLP does to prompts is a subclass's to change (PVT v2). With drop-path, which a frozen encoder has not, prompts are dropped
-    apart from the tokens.
+    With drop-path, which a frozen encoder has not, prompts are dropped apart from the tokens.
     """
 
     def forward(self, base: nn.Module, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
