@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from tiny import run_tool
 
+from mtl.report.labels import Box, place_labels
 from mtl.report.paper import load_paper, paper_names
-from mtl.report.plot import HEIGHT, WIDTH, Point, delta_plot, place_labels
+from mtl.report.plot import HEIGHT, WIDTH, Point, delta_plot
 from mtl.report.runs import read_run
 from mtl.report.settings import differences, read_settings
 from mtl.report.tables import duration, make_tables, over_runs
@@ -224,9 +225,10 @@ def test_labels_overlap_neither_labels_nor_points(name):
     own = [Point("DecodersOnly", 0.0, -6.0, 0.6, True), Point("PolyhistorLite", 0.31, -2.7, 0.3, True)]
     points = own + [Point(*point, None, False) for point in load_paper(name).points]
     places = [(100.0 + 37 * (i % 9), 200.0 + 23 * (i // 9)) for i in range(len(points))]
-    boxes = place_labels(points, places)
+    frame = Box(0, 0, WIDTH, HEIGHT)
+    boxes = place_labels([(point.label, point.own) for point in points], places, frame)
     assert sum(a.overlap(b) for i, a in enumerate(boxes) for b in boxes[:i]) == 0
-    assert all(box.x0 >= 0 and box.x1 <= WIDTH and box.y0 >= 0 and box.y1 <= HEIGHT for box in boxes)
+    assert all(box.x0 > 0 and box.x1 < WIDTH and box.y0 > 0 and box.y1 < HEIGHT for box in boxes)
     svg = delta_plot(points, "Δm")
     assert svg.count('<text class="label') == len(points), "text stays text"
     assert ">0</text>" in svg
