@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mtl.encoders.timm_encoder import TimmEncoder
-from mtl.engine.adapter_file import load_matching, read_meta, read_state
+from mtl.engine.adapter_file import digest, load_matching, read_meta, read_state, seal
 from mtl.engine.files import replacing
 from mtl.methods.base import Method
 from mtl.methods.baselines import PlainEncoders
@@ -74,10 +74,11 @@ def save_merged(model: MultiTaskModel, path: Path, config: Mapping[str, Any]) ->
     """Write the merged model of ``model``, which is returned; ``config`` is as for `merge`, JSON values only."""
     merged = merge(model, config)
     paths = json.dumps(model.method.paths(model.task_names))
-    meta = {"format": FORMAT, "base": model.encoder.fingerprint, "config": json.dumps(config), "paths": paths}
     state = {name: value.detach().cpu().clone().contiguous() for name, value in merged.state_dict().items()}
+    meta = {"format": FORMAT, "base": model.encoder.fingerprint, "config": json.dumps(config), "paths": paths}
+    meta["digest"] = digest(state)
     with replacing(path) as part:
-        save_file(state, part, meta)
+        save_file(state, part, {**meta, "seal": seal(meta)})
     return merged
 
 
