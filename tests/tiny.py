@@ -6,6 +6,11 @@ import runpy
 import sys
 from pathlib import Path
 
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from mtl.engine.adapter_file import seal
+
 ROOT = Path(__file__).resolve().parents[1]
 
 CONFIG = """
@@ -50,3 +55,14 @@ def run_tool(name: str, *arguments: str, folder: str = "tools") -> int:
     finally:
         sys.argv = argv
     return 0
+
+
+def rewritten(path: Path, out: Path, **changes: str | None) -> Path:
+    """An adapter file or merged model with other metadata, of which None is left out, and the seal that fits them."""
+    with safe_open(path, "pt") as file:
+        meta = {**file.metadata(), **changes}
+    kept = {key: value for key, value in meta.items() if value is not None}
+    if "seal" not in changes:
+        kept["seal"] = seal({key: value for key, value in kept.items() if key != "seal"})
+    save_file(load_file(path), out, kept)
+    return out

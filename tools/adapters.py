@@ -43,12 +43,11 @@ def main() -> int:
         if out.exists() and not out.is_dir():
             raise ValueError(f"{out} is no folder")
         parts = {out / f"{task}.safetensors": select(adapters, [task]) for task in adapters.tasks}
+    elif args.command == "combine":
+        parts = {out: combine([_read(file) for file in args.files])}
     else:
-        check_new(out)
-        parts = {out: combine([_read(f) for f in args.files])} if args.command == "combine" else {}
-        if args.command == "remove":
-            parts = {out: remove(_read(args.file), args.tasks)}
-    for path in parts:
+        parts = {out: remove(_read(args.file), args.tasks)}
+    for path in parts:  # before any is written
         check_new(path)
     for path, part in parts.items():
         write(part, path)

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -64,7 +64,7 @@ def main() -> int:
     return 1 if failed or found.broken else 0
 
 
-def _train(args: object, root: Path, run: tuple[str, int]) -> str | None:
+def _train(args: Namespace, root: Path, run: tuple[str, int]) -> str | None:
     """Train in a process of its own; what went wrong, or None."""
     method, seed = run
     folder = root / f"{method}_{seed}"
@@ -72,12 +72,12 @@ def _train(args: object, root: Path, run: tuple[str, int]) -> str | None:
         print(f"{folder.name}: done before", flush=True)
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    given = {**(args.cfg_options or {}), "randomness.seed": seed, "stored_results": None}  # type: ignore[attr-defined]
+    given = {**(args.cfg_options or {}), "randomness.seed": seed, "stored_results": None}
     if (root / "single_task.json").is_file() and method != SINGLE:
         given["single_task"] = str(root / "single_task.json")
     tool = Path(__file__).with_name("train.py")
-    command = [sys.executable, str(tool), str(args.config), "--method", method, "--work-dir", str(folder), "--resume"]  # type: ignore[attr-defined]
-    threads = max(1, (os.cpu_count() or 1) // args.jobs)  # type: ignore[attr-defined]
+    command = [sys.executable, str(tool), str(args.config), "--method", method, "--work-dir", str(folder), "--resume"]
+    threads = max(1, (os.cpu_count() or 1) // args.jobs)
     with (folder / "console.log").open("a") as log:
         done = subprocess.run(
             [*command, "--cfg-options", *(f"{key}={value}" for key, value in given.items())],

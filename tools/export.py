@@ -9,8 +9,9 @@ from pathlib import Path
 
 from mtl.engine.command_line import friendly
 from mtl.engine.export import GRAPHS, save_graph
-from mtl.engine.merged import difference, load_merged, save_merged, save_timm
+from mtl.engine.merged import difference, load_merged, save_merged
 from mtl.engine.rebuild import rebuild
+from mtl.engine.timm_states import save_timm
 
 
 def parse() -> ArgumentParser:

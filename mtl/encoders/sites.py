@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from mtl.encoders.wrappers import inside, without_wrappers
 from mtl.registry import choices
 
 
@@ -161,7 +162,7 @@ def find_sites(model: nn.Module) -> list[Site]:
     for path, module in model.named_modules():
         if getattr(module, "is_adapter", False):
             continue
-        name, inner = _without_wrappers(model, path), _inside(module)
+        name, inner = without_wrappers(model, path), inside(module)
         tables = [p for p, _ in inner.named_parameters(recurse=False) if p == "relative_position_bias_table"]
         for part in ("", *tables):
             called = ".".join(filter(None, (name, part)))
@@ -177,24 +178,6 @@ def find_sites(model: nn.Module) -> list[Site]:
             where = ".".join(filter(None, (path, part)))
             sites.append(Site(where, kind, _entering_channels(inner), stage, layer, inner))
     return sites
-
-
-def _inside(module: nn.Module) -> nn.Module:
-    """The encoder's own module inside of adapters' wrappers."""
-    while getattr(module, "is_wrapper", False):
-        module = module.base  # type: ignore[assignment]
-    return module
-
-
-def _without_wrappers(model: nn.Module, path: str) -> str:
-    """The path that a module has in the model without adapters."""
-    name: list[str] = []
-    module = model
-    for part in path.split(".") if path else ():
-        if not getattr(module, "is_wrapper", False):
-            name.append(part)
-        module = module.get_submodule(part)
-    return ".".join(name)
 
 
 def select(sites: Iterable[Site], patterns: str | Sequence[str]) -> list[Site]:

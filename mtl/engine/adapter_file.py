@@ -9,7 +9,7 @@ Its tensors are the trained parameters and the decoders' buffers; its metadata s
     digest   of the tensors, so that a damaged file is found out
     seal     the same of the other metadata: other options or another order of tasks may fit the same tensors
 
-The last four came later: files without them are read all the same. Reading a file never runs code from it.
+Reading a file never runs code from it.
 """
 
 from __future__ import annotations
@@ -90,14 +90,13 @@ def read_meta(path: Path, formats: Sequence[str] = (FORMAT,)) -> dict[str, Any]:
     if meta.get("format") not in formats:
         wanted = " or ".join(map(repr, formats))
         raise ValueError(f"{str(path)!r} is not an adapter file (its format is {meta.get('format')!r}, not {wanted})")
-    known = meta.pop("seal", None)
-    if known is not None and known != seal(meta):
+    if meta.pop("seal", None) != seal(meta):
         raise ValueError(f"the metadata of {str(path)!r} is damaged: it is not what the file was written with")
     try:
         config = json.loads(meta["config"])
         meta["base"]
         config["encoder"]["name"], config["method"]["type"], config["tasks"].keys()
-        if "stacked" in meta:
+        if meta["format"] == FORMAT:
             meta["stacked"] = [str(name) for name in json.loads(meta["stacked"])]
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"the metadata of {str(path)!r} is damaged: {error}") from error
@@ -112,7 +111,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             known = (file.metadata() or {}).get("digest")
     except (SafetensorError, OSError) as error:
         raise ValueError(f"cannot read the adapter file {str(path)!r}: {str(error).splitlines()[0]}") from error
-    if known is not None and known != digest(state):
+    if known != digest(state):
         raise ValueError(f"{str(path)!r} is damaged: its tensors are not those that it was written with")
     return state
 

@@ -16,10 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtl.engine.adapter_file import adapter_meta, read_meta, read_state, with_defaults, write_adapter
-from mtl.engine.plugins import register_all
-from mtl.engine.rebuild import check_parts
-from mtl.models.multitask import MultiTaskModel
+from mtl.engine.adapter_file import read_meta, read_state, with_defaults, write_adapter
 from mtl.registry import ENCODERS, METHODS, choices
 
 
@@ -63,8 +60,6 @@ def read_adapters(path: Path) -> Adapters:
     if not path.is_file():
         raise ValueError(f"no adapter file {str(path)!r}")
     meta, state = read_meta(path), read_state(path)
-    if "stacked" not in meta:
-        meta = {**meta, **_found_out(meta["config"], path)}
     adapters = Adapters(str(path), {key: meta[key] for key in ("base", "config", "stacked", "copies")}, state)
     wrong = [name for name in meta["stacked"] if name not in state or state[name].shape[:1] != (len(adapters.tasks),)]
     if wrong:
@@ -76,9 +71,7 @@ def read_adapters(path: Path) -> Adapters:
 
 def select(adapters: Adapters, tasks: Sequence[str]) -> Adapters:
     """The adapters of some of the tasks, in this order."""
-    unknown = [task for task in tasks if task not in adapters.tasks]
-    if unknown:
-        raise ValueError(f"{adapters.where} has no task {unknown[0]!r}; {choices(adapters.tasks, unknown[0])}")
+    _check_known(adapters, tasks)
     if len(set(tasks)) < len(tasks) or not tasks:
         raise ValueError(f"tasks are named once each and at least one, not {list(tasks)}")
     rows = [adapters.tasks.index(task) for task in tasks]
@@ -98,9 +91,7 @@ def select(adapters: Adapters, tasks: Sequence[str]) -> Adapters:
 
 def remove(adapters: Adapters, tasks: Sequence[str]) -> Adapters:
     """The adapters of the other tasks."""
-    unknown = [task for task in tasks if task not in adapters.tasks]
-    if unknown:
-        raise ValueError(f"{adapters.where} has no task {unknown[0]!r}; {choices(adapters.tasks, unknown[0])}")
+    _check_known(adapters, tasks)
     rest = [task for task in adapters.tasks if task not in tasks]
     if not rest:
         raise ValueError(f"nothing is left of {adapters.where} without {', '.join(tasks)}")
@@ -165,6 +156,12 @@ def describe(adapters: Adapters) -> str:
     return "\n".join(lines)
 
 
+def _check_known(adapters: Adapters, tasks: Sequence[str]) -> None:
+    unknown = [task for task in tasks if task not in adapters.tasks]
+    if unknown:
+        raise ValueError(f"{adapters.where} has no task {unknown[0]!r}; {choices(adapters.tasks, unknown[0])}")
+
+
 def _check_same(one: Adapters, other: Adapters) -> None:
     """Raise `ValueError` unless two files are of the same base, method and options, and share the same weights."""
     where = f"{one.where} and {other.where} cannot be put together"
@@ -210,15 +207,3 @@ def _renumbered(name: str, copies: str, number: int) -> str:
     if not copies or not name.startswith(copies):
         return name
     return f"{copies}{number}.{name[len(copies) :].partition('.')[2]}"
-
-
-def _found_out(config: dict[str, Any], path: Path) -> dict[str, Any]:
-    """What older files do not say, from a model built of their configs."""
-    register_all()
-    check_parts(config, path)
-    try:
-        model = MultiTaskModel(**{**config, "encoder": {**config["encoder"], "weights": False}})
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{str(path)!r} does not say what it stacks by task, and cannot be built: {error}") from error
-    found = adapter_meta(model, config)
-    return {key: found[key] for key in ("stacked", "copies")}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -31,8 +32,6 @@ NOTE = (
     "tasks, generated weights at hand. Training: forward and backward of all tasks, without the losses. The adapter "
     "file is in 10^6 bytes."
 )
-
-_TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64", torch.int64: "I64"}
 
 
 @dataclass(frozen=True)
@@ -99,14 +98,8 @@ def count(config: str | Path, options: Mapping[str, Any] | None = None, method: 
 
 
 def adapter_size(model: MultiTaskModel, config: Mapping[str, Any]) -> int:
-    """Bytes of the file that `save_adapter` would write: eight for the header's length, the header, the tensors."""
-    header: dict[str, Any] = {"__metadata__": encoded_meta(adapter_meta(model, config), 64 * "0")}
-    end = 0
-    for name, value in trained_state(model).items():
-        start, end = end, end + value.numel() * value.element_size()
-        header[name] = {"dtype": _TYPES[value.dtype], "shape": list(value.shape), "data_offsets": [start, end]}
-    length = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode())
-    return 8 + -(-length // 8) * 8 + end
+    """Bytes of the file that `save_adapter` would write."""
+    return len(save(trained_state(model), encoded_meta(adapter_meta(model, config), 64 * "0")))
 
 
 @torch.no_grad()

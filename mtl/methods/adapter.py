@@ -20,7 +20,6 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mtl.encoders.sites import Site, select
 from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Method
 from mtl.methods.bottleneck import GeneratedBottleneck, bottleneck_width, layers_of
@@ -47,7 +46,7 @@ class Adapter(Method):
 
     def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
         T, adapters = len(tasks), {}
-        for site in self._sites(encoder):
+        for site in layers_of(encoder, "mlp"):
             d, n = site.dim, bottleneck_width(site.dim, self.reduction)
             down, up = Full(T, n, d, zero=False), Full(T, d, n, zero=True)
             adapters[site.path] = Bottleneck(T, T, d, n, down, up)
@@ -58,8 +57,5 @@ class Adapter(Method):
         return self.adapters()
 
     def count(self, encoder: TimmEncoder, num_tasks: int) -> int:
-        sizes = [(s.dim, bottleneck_width(s.dim, self.reduction)) for s in self._sites(encoder)]
+        sizes = [(s.dim, bottleneck_width(s.dim, self.reduction)) for s in layers_of(encoder, "mlp")]
         return num_tasks * sum(2 * d * n + n + d + 2 * d for d, n in sizes)
-
-    def _sites(self, encoder: TimmEncoder) -> list[Site]:
-        return layers_of(select(encoder.sites(), "mlp"))

@@ -20,7 +20,6 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtl.encoders.sites import Site, select
 from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Method
 from mtl.methods.bottleneck import GeneratedBottleneck, layers_of
@@ -42,12 +41,14 @@ class AdaptFormer(Method):
 
     def __init__(self, bottleneck: int = 64, scale: float = 0.1) -> None:
         super().__init__()
+        if bottleneck < 1:
+            raise ValueError(f"bottleneck is at least 1, not {bottleneck}")
         self.bottleneck = bottleneck
         self.scale = scale
 
     def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
         T, n, adapters = len(tasks), self.bottleneck, {}
-        for site in self._sites(encoder):
+        for site in layers_of(encoder, "mlp"):
             down, up = Full(T, n, site.dim, zero=False), Full(T, site.dim, n, zero=True)
             adapters[site.path] = Bottleneck(T, 0, site.dim, n, down, up)
             adapter = GeneratedBottleneck(self.context, site.path, activation=F.relu, scale=self.scale)
@@ -59,9 +60,4 @@ class AdaptFormer(Method):
 
     def count(self, encoder: TimmEncoder, num_tasks: int) -> int:
         n = self.bottleneck
-        return num_tasks * sum(2 * site.dim * n + n + site.dim for site in self._sites(encoder))
-
-    def _sites(self, encoder: TimmEncoder) -> list[Site]:
-        if self.bottleneck < 1:
-            raise ValueError(f"bottleneck is at least 1, not {self.bottleneck}")
-        return layers_of(select(encoder.sites(), "mlp"))
+        return num_tasks * sum(2 * site.dim * n + n + site.dim for site in layers_of(encoder, "mlp"))

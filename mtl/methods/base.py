@@ -67,6 +67,10 @@ class TaskContext:
         """``(T, ...)`` to ``(A, ...)``, the active tasks' slices."""
         return stacked[self.index]
 
+    def pick_generated(self, key: str) -> Tensor:
+        """What was generated as ``key``, ``(A, ...)``."""
+        return self.pick(self.generated[key])
+
 
 class Adapter(nn.Module):
     """What stands beside a base module; `pre` and `post` are the identity unless overridden.

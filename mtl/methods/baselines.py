@@ -83,9 +83,6 @@ class MultiTaskFull(Method):
     def count(self, encoder: TimmEncoder, num_tasks: int) -> int:
         return encoder.parameter_count
 
-    def merge(self, encoder: TimmEncoder, task: int) -> nn.Module:
-        return copy.deepcopy(encoder.model)
-
 
 @METHODS.register_module()
 class DecodersOnly(Method):
@@ -99,6 +96,3 @@ class DecodersOnly(Method):
 
     def count(self, encoder: TimmEncoder, num_tasks: int) -> int:
         return 0
-
-    def merge(self, encoder: TimmEncoder, task: int) -> nn.Module:
-        return copy.deepcopy(encoder.model)

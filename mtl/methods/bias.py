@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mtl.encoders.wrappers import outermost, own_modules
 from mtl.methods.base import Adapter, TaskContext
 from mtl.methods.channels import along_channels, channel_axis
 
@@ -74,16 +75,4 @@ def tables(model: nn.Module) -> list[tuple[str, nn.Module]]:
     An adapter that computes an attention anew (prompts in its windows) needs the attention itself as its base, and one
     that runs it for a table at a time stands around all others.
     """
-    return [(_outermost(model, path), module) for path, module in own_modules(model) if TABLE in module._parameters]
-
-
-def _outermost(model: nn.Module, path: str) -> str:
-    while getattr(model.get_submodule(path.rpartition(".")[0]), "is_wrapper", False):
-        path = path.rpartition(".")[0]
-    return path
-
-
-def own_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The modules of an encoder by path, without adapters and what is in them."""
-    adapters = tuple(f"{path}." for path, module in model.named_modules() if isinstance(module, Adapter))
-    return [(p, m) for p, m in model.named_modules() if not isinstance(m, Adapter) and not p.startswith(adapters)]
+    return [(outermost(model, path), module) for path, module in own_modules(model) if TABLE in module._parameters]

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtl.encoders.sites import Site
+from mtl.encoders.sites import Site, select
+from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Adapter, TaskContext
 from mtl.registry import choices
 
@@ -193,11 +194,12 @@ def low_rank(n: int, divisor: int, rank: int | None) -> int:
     return rank
 
 
-def layers_of(sites: Sequence[Site]) -> list[Site]:
-    """The sites that lie in a transformer layer, by layer; `ValueError` for others, or none."""
+def layers_of(encoder: TimmEncoder, patterns: str | Sequence[str]) -> list[Site]:
+    """The sites that `select` finds, all inside of transformer layers; `ValueError` for others, or none."""
+    sites = select(encoder.sites(), patterns)
     if not sites:
         raise ValueError("no sites are named for the adapters; such as attn, mlp")
     outside = [site.path for site in sites if site.layer is None]
     if outside:
         raise ValueError(f"an adapter needs a site inside a transformer layer, {outside[0]!r} is not")
-    return list(sites)
+    return sites

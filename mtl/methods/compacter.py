@@ -18,7 +18,6 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mtl.encoders.sites import Site, select
 from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Method
 from mtl.methods.bottleneck import GeneratedBottleneck, bottleneck_width, layers_of
@@ -59,7 +58,7 @@ class Compacter(Method):
 
     def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
         T, adapters = len(tasks), {}
-        for site in self._sites(encoder):
+        for site in layers_of(encoder, self.sites):
             d, n = site.dim, bottleneck_width(site.dim, self.reduction, self.p)
             down = Kronecker(T, n, d, self.p, self.rank)
             up = Kronecker(T, d, n, self.p, self.rank, zero=True)
@@ -72,8 +71,5 @@ class Compacter(Method):
         return self.adapters(self.slow)
 
     def count(self, encoder: TimmEncoder, num_tasks: int) -> int:
-        sizes = [(s.dim, bottleneck_width(s.dim, self.reduction, self.p)) for s in self._sites(encoder)]
+        sizes = [(s.dim, bottleneck_width(s.dim, self.reduction, self.p)) for s in layers_of(encoder, self.sites)]
         return num_tasks * sum(2 * self.rank * (d + n) + n + d + 2 * d for d, n in sizes) + self.p**3
-
-    def _sites(self, encoder: TimmEncoder) -> list[Site]:
-        return layers_of(select(encoder.sites(), self.sites))

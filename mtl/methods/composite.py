@@ -29,18 +29,18 @@ class Composite(Method):
         if not methods:
             raise ValueError("a composite needs at least one method")
         self.methods = nn.ModuleList(METHODS.build(dict(config)) for config in methods)
-        self.branches = any(part.branches for part in self.parts)
-        for part in self.parts if len(self.parts) > 1 else ():
-            what = "runs most of the encoder once for all tasks" if part.branches else "trains an encoder per task"
-            if part.branches or part.copies:
+        for part in self.parts:
+            if len(self.parts) > 1 and (part.branches or part.copies):
+                what = "runs most of the encoder once for all tasks" if part.branches else "trains an encoder per task"
                 raise ValueError(f"{type(part).__name__} {what}; it is no part of a composite")
+        # several parts have neither
+        self.branches, self.copies = self.parts[0].branches, self.parts[0].copies
         self.shares_encoder = all(part.shares_encoder for part in self.parts)
         self.exact_start = all(part.exact_start for part in self.parts)
         self._ask_mergeable()
 
     def _ask_mergeable(self) -> None:
         self.mergeable = all(part.mergeable for part in self.parts)
-        self.copies = next((part.copies for part in self.parts if part.copies), "")
         self.why_not_mergeable = "; ".join(
             f"{type(part).__name__}: {part.why_not_mergeable}" for part in self.parts if not part.mergeable
         )

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from mtl.encoders.timm_encoder import TimmEncoder
+from mtl.encoders.wrappers import inside
 from mtl.methods.base import Adapted, Adapter, Method, TaskContext
 from mtl.methods.bias import BiasChange
-from mtl.methods.targets import Target, add_to_parts, check_rank, find_targets
+from mtl.methods.targets import Target, add_to_parts, find_targets, low_rank_product
 from mtl.methods.weights import uniform, zeros
 from mtl.registry import METHODS
 
@@ -45,13 +46,12 @@ class DirectionChange(Adapter):
     def forward(self, base: nn.Module, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         y = base(x, *args, **kwargs)
         down, up, magnitude = (self.context.pick(p) for p in (self.down, self.up, self.magnitude))
-        rows = self._rows(_linear(base).get_parameter("weight"))
+        rows = self._rows(inside(base).get_parameter("weight"))
         factor = magnitude / self._directions(rows, down, up).detach().norm(dim=-1)  # (A, P, outputs)
         tokens = x.reshape(self.context.index.shape[0], 1, -1, x.shape[-1])
         own = tokens @ rows.transpose(-1, -2)  # (A, P, tokens, outputs)
-        low = tokens @ down.to(x.dtype).transpose(-1, -2) @ up.to(x.dtype).transpose(-1, -2)
         factor = factor.unsqueeze(2).to(own.dtype)
-        change = (factor - 1) * own + factor * self.scale * low
+        change = (factor - 1) * own + factor * self.scale * low_rank_product(tokens, down, up)
         return add_to_parts(y, change, self.parts, self.chosen)
 
     def merged(self, base: nn.Module, task: int) -> nn.Module:
@@ -69,13 +69,6 @@ class DirectionChange(Adapter):
 
     def _directions(self, rows: Tensor, down: Tensor, up: Tensor) -> Tensor:
         return rows + self.scale * (up @ down).to(rows.dtype)
-
-
-def _linear(base: nn.Module) -> nn.Module:
-    """The linear layer inside of the wrappers of other methods."""
-    while getattr(base, "is_wrapper", False):
-        base = base.base  # type: ignore[assignment]
-    return base
 
 
 def _check_plain_weight(module: nn.Module, path: str) -> None:
@@ -115,6 +108,4 @@ class DoRA(Method):
         return num_tasks * sum(len(t.chosen) * (r * (t.inputs + t.outputs) + t.outputs) for t in targets)
 
     def _targets(self, encoder: TimmEncoder) -> list[Target]:
-        targets = find_targets(encoder.sites(), self.targets)
-        check_rank(self.rank, (width for t in targets for width in (t.inputs, t.outputs)))
-        return targets
+        return find_targets(encoder.sites(), self.targets, self.rank)

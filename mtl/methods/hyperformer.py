@@ -23,7 +23,6 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from mtl.encoders.sites import Site, select
 from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Method
 from mtl.methods.bottleneck import (
@@ -92,7 +91,7 @@ class Hyperformer(Method):
         self.literal = literal
 
     def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
-        sites = self._sites(encoder)
+        sites = layers_of(encoder, self.sites)
         self.tasks = embedding_table(len(tasks), self.embedding if self.literal else EMBEDDING)
         layers = sorted({site.layer for site in sites if site.layer is not None})
         self.keys = [(str(site.layer), site.path) for site in sites]
@@ -114,13 +113,10 @@ class Hyperformer(Method):
         return weights
 
     def count(self, encoder: TimmEncoder, num_tasks: int) -> int:
-        sites, k = self._sites(encoder), self.embedding
+        sites, k = layers_of(encoder, self.sites), self.embedding
         sizes = [(site.dim, bottleneck_width(site.dim, self.reduction)) for site in sites]
         if self.literal:
             return sum(k * 2 * d * n for d, n in sizes) + num_tasks * k
         generators = sum((k + 1) * (2 * d * n + n + d + 2 * d) for d, n in sizes)
         layers = len({site.layer for site in sites})
         return generators + layers * Projection.count(EMBEDDING, k) + num_tasks * EMBEDDING
-
-    def _sites(self, encoder: TimmEncoder) -> list[Site]:
-        return layers_of(select(encoder.sites(), self.sites))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Adapter, Method, TaskContext
-from mtl.methods.targets import Target, add_to_parts, check_rank, find_targets
+from mtl.methods.targets import Target, add_to_parts, find_targets, low_rank_product
 from mtl.methods.weights import uniform, zeros
 from mtl.registry import METHODS
 
@@ -43,10 +43,9 @@ class LowRankChange(Adapter):
         self.per_task = ("down", "up", "bias") if bias else ("down", "up")
 
     def post(self, x: Tensor, y: Tensor) -> Tensor:
-        A = self.context.index.shape[0]
-        down, up = self.context.pick(self.down).to(x.dtype), self.context.pick(self.up).to(x.dtype)
-        tokens = x.reshape(A, 1, -1, x.shape[-1])
-        change = self.scale * (tokens @ down.transpose(-1, -2) @ up.transpose(-1, -2))  # (A, P, tokens, outputs)
+        down, up = self.context.pick(self.down), self.context.pick(self.up)
+        tokens = x.reshape(self.context.index.shape[0], 1, -1, x.shape[-1])
+        change = self.scale * low_rank_product(tokens, down, up)  # (A, P, tokens, outputs)
         if self.bias is not None:
             change = change + self.context.pick(self.bias).unsqueeze(2).to(change.dtype)
         return add_to_parts(y, change, self.parts, self.chosen)
@@ -95,6 +94,4 @@ class LoRA(Method):
         return num_tasks * sum(len(t.chosen) * (r * (t.inputs + t.outputs) + self.bias * t.outputs) for t in targets)
 
     def _targets(self, encoder: TimmEncoder) -> list[Target]:
-        targets = find_targets(encoder.sites(), self.targets)
-        check_rank(self.rank, (width for t in targets for width in (t.inputs, t.outputs)))
-        return targets
+        return find_targets(encoder.sites(), self.targets, self.rank)

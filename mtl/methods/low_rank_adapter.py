@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mtl.encoders.sites import Site, select
+from mtl.encoders.sites import Site
 from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Method
 from mtl.methods.bottleneck import GeneratedBottleneck, bottleneck_width, layers_of, low_rank
@@ -55,7 +55,7 @@ class LowRankAdapter(Method):
 
     def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
         T, adapters = len(tasks), {}
-        for site in self._sites(encoder):
+        for site in layers_of(encoder, "mlp"):
             d, n, r = self._size(site)
             down, up = Factors([T], n, d, r, zero=False), Factors([T], d, n, r, zero=True)
             adapters[site.path] = Bottleneck(T, T, d, n, down, up)
@@ -66,11 +66,8 @@ class LowRankAdapter(Method):
         return self.adapters()
 
     def count(self, encoder: TimmEncoder, num_tasks: int) -> int:
-        sizes = [self._size(site) for site in self._sites(encoder)]
+        sizes = [self._size(site) for site in layers_of(encoder, "mlp")]
         return num_tasks * sum(2 * r * (d + n) + n + d + 2 * d for d, n, r in sizes)
-
-    def _sites(self, encoder: TimmEncoder) -> list[Site]:
-        return layers_of(select(encoder.sites(), "mlp"))
 
     def _size(self, site: Site) -> tuple[int, int, int]:
         n = bottleneck_width(site.dim, self.reduction)

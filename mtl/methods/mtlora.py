@@ -35,7 +35,7 @@ from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Adapter, Method, TaskContext
 from mtl.methods.bias import TABLE
 from mtl.methods.branch import Trunk, branch, stages
-from mtl.methods.targets import PARTS, check_rank
+from mtl.methods.targets import PARTS, check_rank, low_rank_product
 from mtl.methods.weights import uniform, zeros
 from mtl.registry import METHODS
 
@@ -56,7 +56,7 @@ class TaskAgnostic(Adapter):
         self.up = zeros(linear.out_features, rank)
 
     def post(self, x: Tensor, y: Tensor) -> Tensor:
-        return y + self.scale * _product(x, self.down, self.up)
+        return y + self.scale * low_rank_product(x, self.down, self.up)
 
 
 class TaskSpecific(Adapter):
@@ -91,15 +91,10 @@ class TaskSpecific(Adapter):
         own = streams if self.opens else streams[1:]
         y = base(streams[0], *args, **kwargs)
         down, up = self.context.pick(self.down), self.context.pick(self.up)
-        change = self.scale * _product(own.flatten(1, -2), down, up)  # (A, tokens, outputs)
+        change = self.scale * low_rank_product(own.flatten(1, -2), down, up)  # (A, tokens, outputs)
         tasks = y + change.reshape(len(down), *y.shape)
         shared = y if self.shared is None else self.shared.post(streams[0], y)
         return torch.cat([shared.unsqueeze(0), tasks]).flatten(0, 1)
-
-
-def _product(x: Tensor, down: Tensor, up: Tensor) -> Tensor:
-    """``(..., tokens, inputs)`` through ``(..., r, inputs)`` and ``(..., outputs, r)``."""
-    return x @ down.to(x.dtype).transpose(-1, -2) @ up.to(x.dtype).transpose(-1, -2)
 
 
 @METHODS.register_module()

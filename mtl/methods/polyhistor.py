@@ -26,7 +26,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mtl.encoders.sites import Site, select
+from mtl.encoders.sites import Site
 from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Method
 from mtl.methods.bottleneck import (
@@ -133,7 +133,7 @@ class Polyhistor(Method):
         self.literal = literal
 
     def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
-        sites = self._sites(encoder)
+        sites = layers_of(encoder, "mlp")
         kind = LiteralHypernetwork if self.literal else BottleneckHypernetwork
         self.tasks = embedding_table(len(tasks), self.embedding if self.literal else EMBEDDING)
         self.keys = [site.path for site in sites]
@@ -150,14 +150,11 @@ class Polyhistor(Method):
         return weights
 
     def count(self, encoder: TimmEncoder, num_tasks: int) -> int:
-        sites, k = self._sites(encoder), self.embedding
+        sites, k = layers_of(encoder, "mlp"), self.embedding
         if self.literal:
             return sum(LiteralHypernetwork.count(k, *self._size(site)) for site in sites) + num_tasks * k
         layers = sum(BottleneckHypernetwork.count(k, *self._size(s)) + Projection.count(EMBEDDING, k) for s in sites)
         return layers + num_tasks * EMBEDDING
-
-    def _sites(self, encoder: TimmEncoder) -> list[Site]:
-        return layers_of(select(encoder.sites(), "mlp"))
 
     def _size(self, site: Site) -> tuple[int, int, int]:
         n = bottleneck_width(site.dim, self.reduction)

@@ -31,7 +31,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mtl.encoders.sites import Site, select
+from mtl.encoders.sites import Site
 from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Method
 from mtl.methods.bottleneck import (
@@ -163,7 +163,7 @@ class PolyhistorLite(Method):
 
     def _sites(self, encoder: TimmEncoder) -> tuple[list[Site], list[int]]:
         """The sites and the scale s(l) of each; widths must be multiples of the first stage's."""
-        sites = layers_of(select(encoder.sites(), "mlp"))
+        sites = layers_of(encoder, "mlp")
         first = sites[0].dim
         ragged = [site.dim for site in sites if site.dim % first]
         if ragged:

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mtl.encoders.sites import Site, select
 from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Method
 from mtl.methods.bottleneck import GeneratedBottleneck, bottleneck_width, layers_of
@@ -44,7 +43,7 @@ class SharedAdapter(Method):
 
     def attach(self, encoder: TimmEncoder, tasks: Sequence[str]) -> None:
         self.num_tasks, adapters = len(tasks), {}
-        for site in self._sites(encoder):
+        for site in layers_of(encoder, "mlp"):
             d, n = site.dim, bottleneck_width(site.dim, self.reduction)
             down, up = Full(1, n, d, zero=False), Full(1, d, n, zero=True)
             adapters[site.path] = Bottleneck(1, self.num_tasks, d, n, down, up)
@@ -55,8 +54,5 @@ class SharedAdapter(Method):
         return {name: value.expand(self.num_tasks, *value.shape[1:]) for name, value in self.adapters().items()}
 
     def count(self, encoder: TimmEncoder, num_tasks: int) -> int:
-        sizes = [(s.dim, bottleneck_width(s.dim, self.reduction)) for s in self._sites(encoder)]
+        sizes = [(s.dim, bottleneck_width(s.dim, self.reduction)) for s in layers_of(encoder, "mlp")]
         return sum(2 * d * n + n + d for d, n in sizes) + num_tasks * sum(2 * d for d, _ in sizes)
-
-    def _sites(self, encoder: TimmEncoder) -> list[Site]:
-        return layers_of(select(encoder.sites(), "mlp"))

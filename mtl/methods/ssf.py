@@ -37,8 +37,8 @@ from torch import Tensor, nn
 
 from mtl.encoders.sites import Site
 from mtl.encoders.timm_encoder import TimmEncoder
+from mtl.encoders.wrappers import own_modules
 from mtl.methods.base import Adapter, Method, TaskContext
-from mtl.methods.bias import own_modules
 from mtl.methods.channels import along_channels, channel_axis
 from mtl.registry import METHODS, choices
 

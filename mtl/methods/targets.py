@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,8 +41,8 @@ class Target:
     chosen: tuple[int, ...]
 
 
-def find_targets(sites: Sequence[Site], names: str | Sequence[str]) -> list[Target]:
-    """The layers that hold the named maps; `ValueError` where the encoder has none of a name."""
+def find_targets(sites: Sequence[Site], names: str | Sequence[str], rank: int) -> list[Target]:
+    """The layers that hold the named maps; `ValueError` for a name it lacks, or a layer narrower than ``rank``."""
     names = [names] if isinstance(names, str) else names
     found: list[Target] = []
     there = {name for site in sites for name in PARTS.get(site.kind, ()) if isinstance(site.module, nn.Linear)}
@@ -57,7 +57,20 @@ def find_targets(sites: Sequence[Site], names: str | Sequence[str]) -> list[Targ
         if chosen and isinstance(site.module, nn.Linear):
             outputs = site.module.out_features // len(parts)
             found.append(Target(site, site.module.in_features, outputs, len(parts), chosen))
+    check_rank(rank, [width for target in found for width in (target.inputs, target.outputs)])
     return found
+
+
+def check_rank(rank: int, widths: Sequence[int], name: str = "rank") -> None:
+    """Raise `ValueError` unless ``rank`` lies within the widths of the layers' inputs and outputs."""
+    smallest = min(widths)
+    if not 1 <= rank <= smallest:
+        raise ValueError(f"{name} must lie between 1 and {smallest}, the smallest adapted layer's width, not {rank}")
+
+
+def low_rank_product(x: Tensor, down: Tensor, up: Tensor) -> Tensor:
+    """``B A x``: ``(..., tokens, inputs)`` through A ``(..., r, inputs)`` and B ``(..., outputs, r)``."""
+    return x @ down.to(x.dtype).transpose(-1, -2) @ up.to(x.dtype).transpose(-1, -2)
 
 
 def add_to_parts(y: Tensor, change: Tensor, parts: int, chosen: Sequence[int]) -> Tensor:
@@ -66,10 +79,3 @@ def add_to_parts(y: Tensor, change: Tensor, parts: int, chosen: Sequence[int]) -
     for i, part in enumerate(chosen):
         pieces[part] = pieces[part] + change[:, i].reshape(pieces[part].shape)
     return pieces[0] if parts == 1 else torch.cat(pieces, -1)
-
-
-def check_rank(rank: int, widths: Iterable[int], name: str = "rank") -> None:
-    """Raise `ValueError` unless ``rank`` lies within the widths of the layers' inputs and outputs."""
-    smallest = min(widths)
-    if not 1 <= rank <= smallest:
-        raise ValueError(f"{name} must lie between 1 and {smallest}, the smallest adapted layer's width, not {rank}")

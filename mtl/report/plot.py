@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
+
+from mtl.report.labels import Box, leader_end, place_labels
 
 WIDTH, HEIGHT = 920, 560
 _LEFT, _TOP, _RIGHT, _BOTTOM = 64, 16, 24, 60
 _ZERO = 96
 """Width of the column of methods that train nothing in the encoder, where a logarithm has no place."""
-_FONT = 12.5
 
 
 @dataclass(frozen=True)
@@ -26,20 +27,6 @@ class Point:
     own: bool
 
 
-@dataclass(frozen=True)
-class Box:
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-
-    def overlap(self, other: Box) -> float:
-        """The common area."""
-        width = min(self.x1, other.x1) - max(self.x0, other.x0)
-        height = min(self.y1, other.y1) - max(self.y0, other.y0)
-        return width * height if width > 0 and height > 0 else 0.0
-
-
 def delta_plot(points: Sequence[Point], title: str) -> Markup:
     """Figure 3 of the Polyhistor paper (arXiv 2210.03265): Δm over trained encoder parameters, log axis."""
     x, decades = _x_axis(points)
@@ -50,7 +37,8 @@ def delta_plot(points: Sequence[Point], title: str) -> Markup:
 
     parts = [_grid_y(low, high, step, y), _grid_x(x, decades, any(p.millions == 0 for p in points))]
     places = [(x(point.millions), y(point.delta)) for point in points]
-    labels = place_labels(points, places)
+    frame = Box(_LEFT, _TOP / 2, WIDTH, HEIGHT - _BOTTOM)
+    labels = place_labels([(point.label, point.own) for point in points], places, frame)
     for point, (px, py), box in zip(points, places, labels, strict=True):
         parts.append(_leader(px, py, box))
         if point.deviation:
@@ -167,69 +155,8 @@ def _mark(point: Point, x: float, y: float) -> Markup:
 
 def _leader(x: float, y: float, box: Box) -> Markup:
     """A line from a point to a label that found no place beside it."""
-    end = _leader_end(x, y, box)
+    end = leader_end(x, y, box)
     return Markup('<path class="leader" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>').format(x, y, *end) if end else Markup("")
-
-
-def _leader_end(x: float, y: float, box: Box) -> tuple[float, float] | None:
-    nx, ny = min(max(x, box.x0), box.x1), min(max(y, box.y0), box.y1)
-    return (nx, ny) if math.hypot(nx - x, ny - y) >= 12 else None
-
-
-def place_labels(points: Sequence[Point], places: Sequence[tuple[float, float]]) -> list[Box]:
-    """A box for each label, beside its point or as near as there is room; the user's own come first."""
-    taken = [Box(x - 7, y - 7, x + 7, y + 7) for x, y in places]
-    found: dict[int, Box] = {}
-    lines: list[Box] = []
-    for i in sorted(range(len(points)), key=lambda i: (not points[i].own, -len(points[i].label))):
-        x, y = places[i]
-        others = [*taken[:i], *taken[i + 1 :], *found.values(), *lines]
-        best, least = None, math.inf
-        for distance, box in _candidates(x, y, points[i].label, points[i].own):
-            if distance > least + 4:
-                break  # candidates only get farther
-            inside = box.x0 > _LEFT and box.x1 < WIDTH and box.y0 > _TOP / 2 and box.y1 < HEIGHT - _BOTTOM
-            cost = 100 * sum(map(box.overlap, others)) + distance + (0 if inside else 1e6)
-            if cost < least:
-                cost += 2 * sum(dot.overlap(other) for dot in _line(x, y, box) for other in others)
-            if cost < least:
-                best, least = box, cost
-        assert best is not None
-        found[i] = best
-        lines += _line(x, y, best)
-    return [found[i] for i in range(len(points))]
-
-
-def _line(x: float, y: float, box: Box) -> list[Box]:
-    """The leader of a label as small boxes; empty where it has none."""
-    end = _leader_end(x, y, box)
-    if end is None:
-        return []
-    steps = [i / 12 for i in range(2, 12)]
-    dots = [(x + s * (end[0] - x), y + s * (end[1] - y)) for s in steps]
-    return [Box(dx - 1.5, dy - 1.5, dx + 1.5, dy + 1.5) for dx, dy in dots]
-
-
-def _em(letter: str) -> float:
-    """A letter's width in the widest of the page's fonts."""
-    if letter in "mwMW+%=":
-        return 0.95
-    return 0.7 if letter.isupper() else 0.4 if letter in "iljtf-.,() " else 0.62
-
-
-def _candidates(x: float, y: float, text: str, bold: bool) -> Iterator[tuple[float, Box]]:
-    width, height = 4 + _FONT * (1.1 if bold else 1.0) * sum(map(_em, text)), _FONT + 4
-    for distance in range(0, 330, 10):
-        for turn in range(24 if distance else 8):
-            angle = 2 * math.pi * turn / (24 if distance else 8)
-            reach = 9 + distance
-            cx = x + math.cos(angle) * (reach + width / 2)
-            cy = y + math.sin(angle) * (reach + height / 2)
-            # a penalty on everything but right and left of the point
-            yield (
-                distance + 4 * abs(math.sin(angle)),
-                Box(cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2),
-            )
 
 
 def loss_plot(losses: Sequence[tuple[int, float]], title: str) -> Markup:

@@ -36,7 +36,7 @@ def notes_on(runs: Sequence[Run], filled: Sequence[Run]) -> list[str]:
             "name the test.json that it writes."
         )
     if any(not run.result.get("cost") for run in runs):
-        notes.append(f"Time and memory are {MISSING} where the result was written before they were recorded.")
+        notes.append(f"Time and memory are {MISSING} where the run did without the hook that measures them.")
     devices = {_device(run) for run in runs if run.result.get("cost")}
     notes += [f"Time and memory: {device}." for device in sorted(devices)]
     if devices:
@@ -62,7 +62,7 @@ def warnings_on(rows: Sequence[tuple[str, Sequence[Run]]]) -> list[str]:
         found.append("The rows' Δm are relative to different single-task scores and cannot be compared.")
     if len({_device(run) for run in runs if run.result.get("cost")}) > 1:
         found.append("The rows were measured on different devices or numbers of processes: compare no times.")
-    settings = [own[0].settings for _, own in rows if own[0].settings]
+    settings = [own[0].settings for _, own in rows]
     other = differences(settings, ("method", "single_task"))
     if other:
         shown = [f"{key} ({', '.join(dict.fromkeys(map(short, values)))})" for key, values in other.items()]

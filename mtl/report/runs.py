@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from mtl.evaluation.delta_m import delta_m
-from mtl.report.settings import read_settings
 
 NAMES = ("result.json", "test.json")
 """Of a run folder's result, the first that is there."""
@@ -23,14 +22,17 @@ class Run:
     Attributes:
         path: the JSON file.
         result: its content, checked by `read_run`.
-        settings: the run's config as plain values, empty where it is not known.
-        config: the config's text, empty where it is not known.
+        config: the text of the run's config.
     """
 
     path: Path
     result: dict[str, Any]
-    settings: dict[str, Any]
     config: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The run's config as plain values."""
+        return self.result["settings"]
 
     @property
     def is_test(self) -> bool:
@@ -42,14 +44,11 @@ class Run:
         return self.result.get("label") or self.result["method"]
 
     def metric(self, task: str) -> str:
-        """The name of a task's main metric; results of before 0.1.0 say it by its value alone."""
-        value = self.result["main"][task]
-        found = next((key for key, other in self.result["metrics"][task].items() if other == value), "")
-        return str((self.result.get("main_metric") or {}).get(task, found))
+        """The name of a task's main metric."""
+        return self.result["main_metric"][task]
 
     def unit(self, task: str) -> str:
-        known = {"mIoU": "%", "mErr": "°"}
-        return str((self.result.get("unit") or {}).get(task, known.get(self.metric(task), "")))
+        return self.result["unit"][task]
 
 
 @dataclass
@@ -132,22 +131,15 @@ def read_run(path: Path) -> Run:
     _check(result)
     beside = path.with_name("config.py")
     text = beside.read_text("utf-8", errors="replace") if beside.is_file() else ""
-    settings = result.get("settings")
-    if not isinstance(settings, Mapping):
-        settings = read_settings(text)
-    return Run(path, result, dict(settings), text or _as_text(settings))
-
-
-def _as_text(settings: Mapping[str, Any]) -> str:
-    return json.dumps(settings, indent=1, ensure_ascii=False) if settings else ""
+    return Run(path, result, text or json.dumps(result["settings"], indent=1, ensure_ascii=False))
 
 
 def _check(result: Any) -> None:
     """Raise `ValueError` unless the tables can be made from it."""
     if not isinstance(result, dict):
         raise ValueError("not a result: no JSON object")
-    kinds: dict[str, type] = {"method": str, "encoder": str, "protocol": str}
-    kinds |= dict.fromkeys(("metrics", "main", "higher_is_better", "parameters"), dict)
+    kinds: dict[str, type] = {"method": str, "encoder": str, "protocol": str, "parameters": dict, "settings": dict}
+    kinds |= dict.fromkeys(("metrics", "main", "main_metric", "unit", "higher_is_better"), dict)
     for key, kind in kinds.items():
         if not isinstance(result.get(key), kind) or not result[key]:
             raise ValueError(f"not a result of tools/train.py or tools/test.py: no {key!r}")
@@ -158,6 +150,8 @@ def _check(result: Any) -> None:
             raise ValueError(f"not a result: no metrics of {task!r}")
         if not isinstance(result["higher_is_better"].get(task), bool):
             raise ValueError(f"not a result: no direction of {task!r} in 'higher_is_better'")
+        if not all(isinstance(result[key].get(task), str) for key in ("main_metric", "unit")):
+            raise ValueError(f"not a result: no name or unit of the metric of {task!r}")
     for task, metrics in result["metrics"].items():
         if not isinstance(metrics, dict) or not all(map(_number_or_none, metrics.values())):
             raise ValueError(f"not a result: no metrics of {task!r}")
@@ -169,7 +163,7 @@ def _check(result: Any) -> None:
         raise ValueError(f"not a result: delta_m is {result['delta_m']!r}")
     if not isinstance(result.get("label"), str | None):
         raise ValueError(f"not a result: label is {result['label']!r}")
-    for key in ("cost", "single_task", "main_metric", "unit"):
+    for key in ("cost", "single_task"):
         if not isinstance(result.get(key), dict | None):
             raise ValueError(f"not a result: {key} is {result[key]!r}")
     cost, single = result.get("cost") or {}, (result.get("single_task") or {}).get("scores") or {}
@@ -211,7 +205,7 @@ def relative(run: Run, single_task: Mapping[str, Any]) -> Run:
 
 
 def seed_of(run: Run) -> Any:
-    return run.result.get("seed", lookup(run.settings, "randomness", "seed"))
+    return run.result.get("seed")
 
 
 def lookup(value: Any, *keys: str) -> Any:

@@ -1,34 +1,13 @@
-"""A run's settings as plain values, read without running its config, and how two runs' settings differ."""
+"""A run's settings, and how two runs' settings differ."""
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _OF_THE_RUN = ("label", "randomness", "stored_results", "work_dir", "visualizer", "custom_imports")
 """Top-level keys in which the runs of one method may differ: its name, the seed, and what is printed or drawn."""
-
-
-def read_settings(text: str) -> dict[str, Any]:
-    """The values of a dumped config (``key = dict(...)`` lines); empty where it is anything else."""
-    try:
-        lines = ast.parse(text).body
-        return {line.targets[0].id: _value(line.value) for line in lines}  # type: ignore[attr-defined]
-    except (SyntaxError, ValueError, AttributeError, TypeError, RecursionError, MemoryError):
-        return {}
-
-
-def _value(node: ast.expr) -> Any:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
-        pairs = {key: value for argument in node.args for key, value in _value(argument).items()}
-        return {**pairs, **{str(keyword.arg): _value(keyword.value) for keyword in node.keywords}}
-    if isinstance(node, ast.Dict):
-        return {ast.literal_eval(k): _value(v) for k, v in zip(node.keys, node.values, strict=True) if k is not None}
-    if isinstance(node, ast.List | ast.Tuple):
-        return [_value(item) for item in node.elts]
-    return ast.literal_eval(node)
 
 
 def key_of(value: Any) -> str:

@@ -87,8 +87,7 @@ def data_set(run: Run) -> dict[str, Any]:
 
 
 def _same_recipe(run: Run) -> str:
-    known = recipe(run.settings) or str(run.path)
-    return key_of([run.label, run.result["method"], run.is_test, run.result["parameters"], known])
+    return key_of([run.label, run.result["method"], run.is_test, run.result["parameters"], recipe(run.settings)])
 
 
 def _together(runs: Sequence[Run], key: Callable[[Run], str]) -> list[list[Run]]:

@@ -11,16 +11,14 @@ import pytest
 from PIL import Image
 from tiny import run_tool
 
+from mtl.report.labels import Box, place_labels
 from mtl.report.paper import load_paper, paper_names
-from mtl.report.plot import HEIGHT, WIDTH, Point, delta_plot, place_labels
+from mtl.report.plot import HEIGHT, WIDTH, Point, delta_plot
 from mtl.report.runs import read_run
-from mtl.report.settings import differences, read_settings
+from mtl.report.settings import differences
 from mtl.report.tables import duration, make_tables, over_runs
 
 SINGLE = {"source": None, "scores": {"semseg": 50.0, "normals": 20.0}}
-CONFIG = (
-    "method = dict(reduction=4, type='PolyhistorLite')\nrandomness = dict(seed={seed})\nx = [dict({{'a.b': -1.5}})]\n"
-)
 
 
 def result(method="PolyhistorLite", seed=0, semseg=40.0, delta=-1.0, encoder=300_000, **other):
@@ -159,29 +157,15 @@ def test_rows_of_one_method_say_how_they_differ(tmp_path):
     assert sorted(row.plot_label for row in table.rows) == ["PolyhistorLite reduction=4", "PolyhistorLite reduction=8"]
 
 
-def test_a_result_of_before_costs_were_recorded(tmp_path):
-    old = [result(seed=seed, delta=None) for seed in (0, 1)]
-    for seed, one in enumerate(old):
-        for key in ("cost", "single_task", "seed", "settings", "main_metric", "unit"):
-            del one[key]
-        (store(tmp_path / str(seed), one) / "config.py").write_text(CONFIG.format(seed=seed))
-        one["metrics"]["semseg"]["mIoU"] = one["main"]["semseg"] = 40.0 + seed
-    (table,) = tables(tmp_path, *old)
+def test_a_run_without_costs_and_single_task_scores(tmp_path):
+    (table,) = tables(tmp_path, *(result(seed=seed, delta=None, cost=None, single_task=None) for seed in (0, 1)))
     (row,) = table.rows
     assert [cell.text for cell in row.cells[5:]] == ["–"] * 5
-    assert len(row.runs) == 2, "the seed in config.py is all that differs"
-    assert "semseg mIoU ↑ (%)" in table.heads
+    assert len(row.runs) == 2, "the seed is all that differs"
     assert any("single_task =" in note for note in table.notes)
 
 
-def test_a_config_is_read_and_never_run():
-    assert read_settings(CONFIG.format(seed=3)) == {
-        "method": {"reduction": 4, "type": "PolyhistorLite"},
-        "randomness": {"seed": 3},
-        "x": [{"a.b": -1.5}],
-    }
-    for text in ("import os\nx = os.getcwd()", "a = {[]: 1}", f"a = {'-' * 20_000}1"):
-        assert read_settings(text) == {}
+def test_settings_differ_in_more_than_the_seed():
     assert differences([{"a": {"b": 1}}, {"a": {"b": 2}, "randomness": {"seed": 1}}]) == {"a.b": ["1", "2"]}
 
 
@@ -224,9 +208,10 @@ def test_labels_overlap_neither_labels_nor_points(name):
     own = [Point("DecodersOnly", 0.0, -6.0, 0.6, True), Point("PolyhistorLite", 0.31, -2.7, 0.3, True)]
     points = own + [Point(*point, None, False) for point in load_paper(name).points]
     places = [(100.0 + 37 * (i % 9), 200.0 + 23 * (i // 9)) for i in range(len(points))]
-    boxes = place_labels(points, places)
+    frame = Box(0, 0, WIDTH, HEIGHT)
+    boxes = place_labels([(point.label, point.own) for point in points], places, frame)
     assert sum(a.overlap(b) for i, a in enumerate(boxes) for b in boxes[:i]) == 0
-    assert all(box.x0 >= 0 and box.x1 <= WIDTH and box.y0 >= 0 and box.y1 <= HEIGHT for box in boxes)
+    assert all(box.x0 > 0 and box.x1 < WIDTH and box.y0 > 0 and box.y1 < HEIGHT for box in boxes)
     svg = delta_plot(points, "Δm")
     assert svg.count('<text class="label') == len(points), "text stays text"
     assert ">0</text>" in svg
@@ -260,6 +245,8 @@ BROKEN = {
     "count": (json.dumps(result(parameters={"encoder": 1, "all": 2, "base": 0})), "parameters.base"),
     "huge count": (json.dumps(result(parameters={"encoder": 1, "all": 10**400, "base": 1})), "parameters.all"),
     "other metrics": (json.dumps(result() | {"metrics": {**result()["metrics"], "x": {"a": "b"}}}), "metrics of 'x'"),
+    "settings": (json.dumps(result(settings=None)), "no 'settings'"),
+    "unit": (json.dumps(result(unit={"semseg": "%"})), "unit of the metric of 'normals'"),
     "cost": (json.dumps(result(cost={"train": {"seconds": "long"}})), "cost.train"),
 }
 

@@ -26,7 +26,7 @@ class Added(Adapter):
     def pre(self, x: Tensor) -> Tensor:
         """``(A*B, prefix + N, C)`` or ``(A*B, H, W, C)``; `ValueError` for images with other numbers of tokens."""
         tokens = self.context.split(x).flatten(2, -2)
-        added, N = self.context.pick(self.context.generated[self.key]), tokens.shape[2] - self.prefix
+        added, N = self.context.pick_generated(self.key), tokens.shape[2] - self.prefix
         if added.shape[1] not in (1, N):
             raise ValueError(f"prompts are added to {added.shape[1]} tokens, the encoder's size, not to {N}")
         added = F.pad(added.expand(-1, N, -1), (0, 0, self.prefix, 0)).unsqueeze(1).to(x.dtype)

@@ -50,7 +50,7 @@ class Framed(Adapter):
         return F.interpolate(framed, (H, W), mode="bilinear", align_corners=False)
 
     def _side(self, key: str, size: tuple[int, int], x: Tensor) -> Tensor:
-        side = self.context.pick(self.context.generated[key]).to(x.dtype)
+        side = self.context.pick_generated(key).to(x.dtype)
         side = stretched(side, size)
         B = x.shape[0] // self.context.index.shape[0]
         side = side.unsqueeze(1).expand(-1, B, -1, -1, -1).flatten(0, 1)

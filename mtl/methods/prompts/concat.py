@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtl.encoders.timm_encoder import TimmEncoder
+from mtl.encoders.wrappers import inside
 from mtl.methods.base import Adapter, Method, TaskContext
 from mtl.methods.prompts.border import stretched
 from mtl.methods.prompts.placing import projection_of
-from mtl.methods.prompts.stream import inside
 
 PIXELS, WEIGHT = "channels.pixels", "channels.weight"
 
@@ -44,7 +44,7 @@ class Concatenated(Adapter):
     def forward(self, base: nn.Module, x: Tensor) -> Tensor:
         """``(A*B, 3, H, W)`` to ``(A*B, d, H', W')``; the channels are stretched to images of another size."""
         y, conv = self.context.split(base(x)), inside(base)
-        pixels, weight = (self.context.pick(self.context.generated[key]).to(x.dtype) for key in (PIXELS, WEIGHT))
+        pixels, weight = (self.context.pick_generated(key).to(x.dtype) for key in (PIXELS, WEIGHT))
         copies = y.shape[1] if self.training else 1  # each image drops pixels of its own
         pixels = stretched(pixels, x.shape[-2:]).unsqueeze(0).expand(copies, -1, -1, -1, -1)
         pixels = F.dropout(pixels, self.dropout, self.training)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtl.encoders.wrappers import inside
 from mtl.methods.base import Adapter, TaskContext
-from mtl.methods.prompts.stream import Stream, inside, repeated
+from mtl.methods.prompts.stream import Stream, repeated
 
 
 class PixelPrompts(Adapter):
@@ -27,7 +28,7 @@ class PixelPrompts(Adapter):
         self.dropout = dropout
 
     def forward(self, base: nn.Module, x: Tensor) -> Tensor:
-        pixels = self.context.pick(self.context.generated[self.key]).to(x.dtype)
+        pixels = self.context.pick_generated(self.key).to(x.dtype)
         patches = pixels.flatten(0, 1).unflatten(1, (x.shape[1], *inside(base).kernel_size))
         prompts = project_patches(base, patches)
         prompts = prompts.unflatten(0, pixels.shape[:2])

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from mtl.encoders.sites import Site
 from mtl.encoders.timm_encoder import TimmEncoder
+from mtl.encoders.wrappers import innermost
 from mtl.methods.base import Method
 from mtl.methods.prompts import pvt, swin, vit
 from mtl.methods.prompts.pixels import PixelPrompts
-from mtl.methods.prompts.stream import Passed, Prompted, PromptedAttention, Stream, innermost
+from mtl.methods.prompts.stream import Passed, Prompted, PromptedAround, PromptedAttention, Stream
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ _PVT = Places(pvt.PVTLayer, pvt.PVTAttention, pvt.PVTEmbedding)
 TOKENS = {
     "VisionTransformer": _VIT,
     "VisionTransformerDistilled": _VIT,
-    "SwinTransformer": Places(swin.SwinLayer, swin.SwinAttention, swin.SwinMerging),
+    "SwinTransformer": Places(PromptedAround, swin.SwinAttention, swin.SwinMerging),
     "PyramidVisionTransformer": _PVT,
     "PyramidVisionTransformerV2": _PVT,
 }

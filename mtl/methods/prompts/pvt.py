@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtl.encoders.wrappers import inside
 from mtl.methods.prompts.pixels import project_patches
-from mtl.methods.prompts.stream import Passed, PromptedAround, PromptedAttention, dropout_rate, inside
+from mtl.methods.prompts.stream import Passed, PromptedAround, PromptedAttention, dropout_rate
 
 
 class PVTLayer(PromptedAround):

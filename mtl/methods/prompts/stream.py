@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtl.encoders.wrappers import inside
 from mtl.methods.base import Adapter, TaskContext
 
 
@@ -90,15 +91,14 @@ class Prompted(Adapter):
         """The prompts that enter with the tokens ``x``, ``(A*B, ..., C)`` to ``(A*B, p, C)``."""
         if self.key is None:
             return self.stream.take()
-        own = self.context.pick(self.context.generated[self.key]).to(x.dtype)
+        own = self.context.pick_generated(self.key).to(x.dtype)
         return repeated(own, x.shape[0], self.prompts, self.dropout, self.training)
 
 
 class PromptedAround(Prompted):
     """A layer whose tokens go their way through its forward, and whose prompts go beside them; they meet in attention.
 
-    Subclasses say what the MLP does to prompts. With drop-path, which a frozen encoder has not, prompts are dropped
-    apart from the tokens.
+    With drop-path, which a frozen encoder has not, prompts are dropped apart from the tokens.
     """
 
     def forward(self, base: nn.Module, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -157,7 +157,7 @@ class PromptedAttention(Adapter):
     def prefix(self, rows: int, like: Tensor) -> Tensor:
         """Keys and values of the prefix form for a task-major batch of ``rows``, ``(rows, p, 2C)``."""
         assert self.key is not None
-        own = self.context.pick(self.context.generated[self.key]).to(like.dtype)
+        own = self.context.pick_generated(self.key).to(like.dtype)
         return repeated(own, rows, self.prompts, self.dropout, self.training)
 
 
@@ -181,21 +181,6 @@ def repeated(prompts: Tensor, rows: int, p: int, dropout: float, training: bool)
     """Each task's prompts ``(A, p or 1, C)`` for a task-major batch, ``(rows, p, C)``."""
     prompts = prompts.unsqueeze(1).expand(-1, rows // prompts.shape[0], p, -1).flatten(0, 1)
     return F.dropout(prompts, dropout, training)
-
-
-def inside(module: Any) -> Any:
-    """The encoder's own module inside of adapters."""
-    while getattr(module, "is_wrapper", False):
-        module = module.base
-    return module
-
-
-def innermost(model: nn.Module, path: str) -> str:
-    """The path of the encoder's own module in the wrappers at ``path``."""
-    module = model.get_submodule(path)
-    while getattr(module, "is_wrapper", False):
-        path, module = f"{path}.base", module.base  # type: ignore[assignment]
-    return path
 
 
 def dropout_rate(attention: Any) -> float:

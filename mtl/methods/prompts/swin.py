@@ -1,4 +1,7 @@
-"""Prompts in Swin: a copy in every window, without bias and mask; what the windows make of it is averaged."""
+"""Prompts in Swin: a copy in every window, without bias and mask; what the windows make of it is averaged.
+
+Around the attention prompts skip the roll and the partition of the tokens (`PromptedAround`).
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtl.methods.prompts.stream import Passed, PromptedAround, PromptedAttention, dropout_rate, inside
-
-
-class SwinLayer(PromptedAround):
-    """Prompts skip the roll and the partition of the tokens."""
+from mtl.encoders.wrappers import inside
+from mtl.methods.prompts.stream import Passed, PromptedAttention, dropout_rate
 
 
 class SwinAttention(PromptedAttention):
