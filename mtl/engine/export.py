@@ -32,7 +32,7 @@ OPSET = 18
 LARGEST = 8192
 """Side of the largest image, and more images than a batch will have: a bound that the tracer wants."""
 
-TOLERANCE = 1e-3
+TOLERANCE = 1e-4
 """Of the largest logit: a graph that differs by more from the model is not written."""
 
 
