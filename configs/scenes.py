@@ -4,8 +4,8 @@
     python tools/train.py configs/scenes.py --method lora
 
 3 to 6 minutes a method on one core. One rate for each kind of weight, whatever the method: decoders learn at 1e-2,
-adapters at 0.3 of it (LoRA diverges at 1), the encoder's own weights at 0.1 and hypernetworks at 0.05, as in the
-quickstart. No method's rate is tuned on its own.
+adapters at 0.3 of it (LoRA diverges at 1), the encoder's own weights at 0.1, and so MTLoRA's changes that all tasks
+share (they diverge at 0.3), hypernetworks at 0.05, as in the quickstart.
 """
 
 from mmengine.config import read_base
@@ -16,7 +16,7 @@ with read_base():
     from ._base_.methods.decoders_only import *
 
 # the longest key in a parameter's name holds, of two as long the first by the alphabet: ".adapter" before "encoder."
-_RATES = {".adapter": 0.3, "method.": 0.3, "encoder.": 0.1}
+_RATES = {".adapter": 0.3, "method.": 0.3, "encoder.": 0.1, ".adapter.shared": 0.1}
 _RATES.update({f"method.{part}": 0.05 for part in ("hypernetwork", "kernels", "projection", "tasks", "layers")})
 
 model = dict(joint=True)

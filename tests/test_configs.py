@@ -61,6 +61,18 @@ def test_rates_of_the_comparison(name, rate, tmp_path):
         assert rates[id(value)] == pytest.approx(1e-2 if parameter.startswith("decoders.") else rate), parameter
 
 
+def test_rates_of_mtlora(tmp_path):
+    register_all()
+    runner = build_runner(read_config(ROOT / "scenes.py", None, "mtlora"), tmp_path)
+    groups = runner.build_optim_wrapper(runner.optim_wrapper).optimizer.param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    model = runner.model.encoder.model
+    last, before = model.layers[0].blocks[1].mlp.fc1.adapter, model.layers[0].blocks[0].mlp.fc1.adapter
+    assert rates[id(last.up)] == pytest.approx(3e-3)
+    for shared in (before.shared_up, last.shared.shared_down, model.layers[0].blocks[0].norm1.weight):
+        assert rates[id(shared)] == pytest.approx(1e-3)
+
+
 def test_every_method_has_a_file():
     register_all()
     files = method_files(ROOT / "quickstart.py")

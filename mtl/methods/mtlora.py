@@ -52,11 +52,11 @@ class TaskAgnostic(Adapter):
     def __init__(self, context: TaskContext, linear: nn.Linear, rank: int, scale: float) -> None:
         super().__init__(context)
         self.scale = scale
-        self.down = uniform(1 / (3 * linear.in_features), rank, linear.in_features)
-        self.up = zeros(linear.out_features, rank)
+        self.shared_down = uniform(1 / (3 * linear.in_features), rank, linear.in_features)
+        self.shared_up = zeros(linear.out_features, rank)
 
     def post(self, x: Tensor, y: Tensor) -> Tensor:
-        return y + self.scale * low_rank_product(x, self.down, self.up)
+        return y + self.scale * low_rank_product(x, self.shared_down, self.shared_up)
 
 
 class TaskSpecific(Adapter):

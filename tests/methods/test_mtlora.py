@@ -71,7 +71,7 @@ def written_out(plain: nn.Module, encoder: nn.Module, task: int, scale: float) -
             specific[at] = adapter
             adapter = adapter.shared
         if isinstance(adapter, TaskAgnostic) and not path.endswith(".shared"):
-            put(model, at, Changed(model.get_submodule(at), adapter.down, adapter.up, scale))
+            put(model, at, Changed(model.get_submodule(at), adapter.shared_down, adapter.shared_up, scale))
 
     # the shared stream is a plain pass with the changed weights: what enters the last blocks
     names = sorted({path.removesuffix(".mlp.fc1") for path in specific if path.endswith(".mlp.fc1")})
