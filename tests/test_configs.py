@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from tiny import write_config
+from torch import nn
 
 from mtl.engine.build import assemble, build_runner
 from mtl.engine.config import default_work_dir, method_files, read_config
 from mtl.engine.plugins import register_all
+from mtl.methods.mtlora import TaskAgnostic, TaskSpecific
 from mtl.registry import DECODERS, ENCODERS, METHODS, TASKS, check_part
 
 ROOT = Path(__file__).resolve().parents[1] / "configs"
@@ -66,11 +68,13 @@ def test_rates_of_mtlora(tmp_path):
     runner = build_runner(read_config(ROOT / "scenes.py", None, "mtlora"), tmp_path)
     groups = runner.build_optim_wrapper(runner.optim_wrapper).optimizer.param_groups
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
-    model = runner.model.encoder.model
-    last, before = model.layers[0].blocks[1].mlp.fc1.adapter, model.layers[0].blocks[0].mlp.fc1.adapter
-    assert rates[id(last.up)] == pytest.approx(3e-3)
-    for shared in (before.shared_up, last.shared.shared_down, model.layers[0].blocks[0].norm1.weight):
-        assert rates[id(shared)] == pytest.approx(1e-3)
+    wanted = {TaskAgnostic: 1e-3, TaskSpecific: 3e-3, nn.LayerNorm: 1e-3}
+    seen = set()
+    for module in runner.model.encoder.modules():
+        for parameter in module.parameters(recurse=False) if type(module) in wanted else ():
+            assert rates[id(parameter)] == pytest.approx(wanted[type(module)])
+            seen.add(type(module))
+    assert seen == set(wanted)
 
 
 def test_every_method_has_a_file():
