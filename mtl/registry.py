@@ -23,8 +23,9 @@ from mmengine.registry import Registry, build_from_cfg
 def choices(names: Iterable[str], wrong: str = "") -> str:
     """The valid names for an error message, with the nearest to ``wrong`` suggested first."""
     names = sorted(str(name) for name in names)
-    near = difflib.get_close_matches(wrong, names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    lower = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(wrong.lower(), lower, n=1)
+    hint = f"did you mean {lower[near[0]]!r}? " if near else ""
     return f"{hint}valid: {', '.join(names) or 'none'}"
 
 

@@ -7,13 +7,13 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from mtl.engine.adapter_tasks import Adapters, check_new, combine, describe, read_adapters, remove, select, write
-from mtl.engine.command_line import friendly
+from mtl.engine.command_line import add_imports, friendly
 from mtl.engine.plugins import register_all
 
 
 def parse() -> ArgumentParser:
     parser = ArgumentParser(description="Adapter files (.safetensors) by task; nothing is written over.")
-    parser.add_argument("--custom-imports", nargs="+", metavar="MODULE", help="modules that register parts")
+    add_imports(parser)
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("show", help="print what files hold")
     show.add_argument("files", nargs="+", metavar="FILE")
@@ -33,7 +33,7 @@ def parse() -> ArgumentParser:
 @friendly
 def main() -> int:
     args = parse().parse_args()
-    register_all({"imports": args.custom_imports} if args.custom_imports else None)
+    register_all({"imports": args.custom_imports})
     if args.command == "show":
         print("\n".join(describe(_read(file)) for file in args.files))
         return 0

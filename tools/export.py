@@ -7,7 +7,7 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-from mtl.engine.command_line import friendly
+from mtl.engine.command_line import add_imports, friendly
 from mtl.engine.export import GRAPHS, save_graph
 from mtl.engine.merged import difference, load_merged, save_merged
 from mtl.engine.rebuild import rebuild
@@ -25,6 +25,7 @@ def parse() -> ArgumentParser:
     )
     parser.add_argument("--timm", metavar="FOLDER", help="the merged encoders instead: one timm state dict per task")
     parser.add_argument("--weights", help="the encoder's base weights, where they are not where the checkpoint says")
+    add_imports(parser)
     return parser
 
 
@@ -37,8 +38,8 @@ def main() -> int:
     if args.out and out.suffix not in (*GRAPHS, ".safetensors"):
         raise ValueError(f"the format is the suffix, {', '.join((*GRAPHS, '.safetensors'))}, of OUT; not {args.out!r}")
     if os.path.lexists(out) and not (args.timm and out.is_dir() and not any(out.iterdir())):
-        raise ValueError(f"{out} exists; nothing is written over it")
-    model, config = rebuild(args.checkpoint, args.weights)
+        raise ValueError(f"{out} exists; nothing is written over it: name another or delete it")
+    model, config = rebuild(args.checkpoint, args.weights, {"imports": args.custom_imports})
     if args.timm:
         print("\n".join(save_timm(model, out)))
     elif out.suffix in GRAPHS:

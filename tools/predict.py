@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-from mtl.engine.command_line import friendly
+from mtl.engine.command_line import add_imports, friendly
 from mtl.engine.inputs import find_inputs
 from mtl.engine.output_folder import SHEET, check_folder, claim_folder
 from mtl.engine.predict import Options, predict_files
@@ -34,7 +34,7 @@ def parse() -> ArgumentParser:
     parser.add_argument("--opacity", type=float, default=0.6, help="of the overlays, 0 to 1 (0.6)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every N-th frame of a video (1)")
     parser.add_argument("--rows", type=int, default=8, help="inputs in the contact sheet, evenly spread (8)")
-    parser.add_argument("--custom-imports", nargs="+", metavar="MODULE", help="modules that register parts")
+    add_imports(parser)
     return parser
 
 
@@ -47,7 +47,7 @@ def main() -> int:
         raise ValueError("nothing to predict: " + "; ".join(problems))
     out = Path(args.out).expanduser()
     check_folder(out, args.overwrite, inputs)
-    modules = {"imports": args.custom_imports} if args.custom_imports else None
+    modules = {"imports": args.custom_imports}
     predictor = Predictor(args.checkpoint, args.weights, args.tasks, args.device, args.size, modules)
     claim_folder(out, args.overwrite, inputs, list(predictor.tasks))
     unusable = predict_files(predictor, inputs, out, options)

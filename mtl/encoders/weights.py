@@ -61,7 +61,9 @@ def read_tensors(path: Path) -> dict[str, Any]:
     except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise ValueError(f"cannot read the weights in {str(path)!r}: {_first_line(error)}") from error
     except Exception as error:  # pickle.UnpicklingError and what it wraps; its text advises to load all the same
-        raise ValueError(f"{str(path)!r} holds more than tensors and plain values, which is not loaded") from error
+        raise ValueError(
+            f"{str(path)!r} is no file of weights, or holds more than tensors and plain values, which is not loaded"
+        ) from error
     if not isinstance(loaded, Mapping):
         raise ValueError(f"{str(path)!r} holds a {type(loaded).__name__}, not named tensors")
     return dict(loaded)

@@ -124,9 +124,11 @@ def load_adapter(model: MultiTaskModel, path: Path, build: Mapping[str, Any] | N
     """
     meta = read_meta(path)
     if meta["base"] != model.encoder.fingerprint:
+        own = meta["config"]["encoder"]
         raise ValueError(
-            f"{str(path)!r} was trained on other base weights ({meta['config'].get('encoder', {}).get('name')}, "
-            f"{meta['base']}) than this encoder's ({model.encoder.name}, {model.encoder.fingerprint})"
+            f"{str(path)!r} was trained on other base weights ({own['name']}, {own.get('weights')!r}, {meta['base']}) "
+            f"than this encoder has ({model.encoder.name}, {model.encoder.fingerprint}): name the file of its own "
+            "(encoder.weights=FILE in a config, --weights FILE)"
         )
     state = read_state(path)
     check_build(meta["config"], build, str(path))

@@ -131,7 +131,7 @@ def check_new(path: Path) -> None:
     if path.suffix != ".safetensors":
         raise ValueError(f"an adapter file is a .safetensors file, not {str(path)!r}")
     if os.path.lexists(path):  # a link to nowhere is replaced like any file
-        raise ValueError(f"{path} exists; nothing is written over it")
+        raise ValueError(f"{path} exists; nothing is written over it: name another or delete it")
     for folder in path.parents:
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder} is no folder")

@@ -32,6 +32,12 @@ def add_config(parser: ArgumentParser, several: bool = False) -> None:
     add_options(parser)
 
 
+def add_imports(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--custom-imports", nargs="+", default=[], metavar="MODULE", help="modules that register parts of your own"
+    )
+
+
 def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options",

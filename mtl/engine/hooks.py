@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mtl.engine.checkpoints import model_of
-from mtl.engine.parameters import attachment_table, count_parameters
+from mtl.engine.parameters import attachment_table, check_formula
 from mtl.engine.pictures import comparison
 from mtl.evaluation.delta_m import delta_m, load_single_task
 from mtl.registry import HOOKS
@@ -33,13 +33,8 @@ class ParameterTable(Hook):
 
     def before_train(self, runner: Runner) -> None:
         model = model_of(runner)
-        counts = count_parameters(model)
         runner.logger.info("\n" + attachment_table(model))
-        if counts.encoder != model.expected_count:
-            raise RuntimeError(
-                f"{type(model.method).__name__} trains {counts.encoder:,} encoder parameters, "
-                f"its formula says {model.expected_count:,}"
-            )
+        check_formula(model)
         self._frozen = self._hash(runner)
 
     def after_train(self, runner: Runner) -> None:

@@ -41,6 +41,26 @@ def count_parameters(model: MultiTaskModel) -> Parameters:
     )
 
 
+def check_formula(model: MultiTaskModel) -> None:
+    """Raise `ValueError` unless as much trains as the method's formula says, of all tasks and of each.
+
+    What belongs to a task is stacked, or one of its copies. What is not declared so would stay with every task when
+    adapter files are taken apart.
+    """
+    method, tasks = type(model.method).__name__, len(model.task_names)
+    trains = count_parameters(model).encoder
+    if trains != model.expected_count:
+        raise ValueError(f"{method} trains {trains:,} encoder parameters, its count says {model.expected_count:,}")
+    stacked, copies = model.method.task_parameters(model.encoder), model.method.copies
+    parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    own = sum(p.numel() for name, p in parameters if name in stacked or (copies and name.startswith(copies)))
+    if own != tasks * model.expected_of_a_task:
+        raise ValueError(
+            f"{method}'s count grows by {model.expected_of_a_task:,} with a task, but {own / tasks:,.0f} parameters of "
+            "a task are declared: per_task of an adapter or method names what is stacked by task"
+        )
+
+
 def attachment_table(model: MultiTaskModel) -> str:
     """A table of the sites that the method took and of trained parameters, for the log."""
     counts = count_parameters(model)

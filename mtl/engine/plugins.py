@@ -40,10 +40,10 @@ def register_all(custom_imports: Mapping[str, Any] | None = None) -> None:
     unknown = set(custom_imports) - {"imports", "allow_failed_imports"}
     if unknown:
         raise ValueError(f"custom_imports has no key {sorted(unknown)[0]!r}; valid: imports, allow_failed_imports")
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     modules = custom_imports.get("imports", [])
+    folder = str(Path.cwd())
+    if modules and folder not in sys.path:
+        sys.path.insert(0, folder)
     for name in [modules] if isinstance(modules, str) else modules:
         try:
             importlib.import_module(name)

@@ -32,7 +32,8 @@ def delta_m(
     if missing:
         raise ValueError(
             f"Δm needs a single-task score (a number other than 0) of {', '.join(missing)}: give a mapping, the JSON "
-            f"that tools/test.py writes for your own single-task run, or a shipped reference; {choices(references())}"
+            "that tools/test.py writes for your own single-task run, a shipped reference, or single_task=None for no "
+            f"Δm; {choices(references())}"
         )
     gains = [(scores[task] - single_task[task]) / single_task[task] for task in scores]
     signs = [1 if higher_is_better[task] else -1 for task in scores]

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from mtl.encoders.sites import select
 from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Method
 from mtl.methods.bias import TABLE, TableChange, tables
@@ -38,5 +37,7 @@ class RelativeBias(Method):
         return num_tasks * sum(a.get_parameter(TABLE).numel() for _, a in attentions)
 
     def _attentions(self, encoder: TimmEncoder) -> list[tuple[str, nn.Module]]:
-        select(encoder.sites(), "relative_position_bias")  # says what there is where there is none
-        return tables(encoder.model)
+        found = tables(encoder.model)
+        if not found:
+            raise ValueError(f"this encoder, {encoder.name}, has no relative position bias to tune, as a Swin has")
+        return found

@@ -56,6 +56,7 @@ class MultiTaskModel(BaseModel):
         self.method = METHODS.build(dict(method))
         self.method.prepare(self.encoder)
         self.expected_count = self.method.count(self.encoder, len(self.tasks))
+        self.expected_of_a_task = self.expected_count - self.method.count(self.encoder, len(self.tasks) - 1)
         self.method.attach(self.encoder, self.task_names)
         self.decoders = nn.ModuleDict(
             {

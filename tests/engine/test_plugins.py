@@ -61,3 +61,23 @@ def test_custom_imports_of_a_config(tmp_path):
     done = train(config, tmp_path / "run", *OPTIONS)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ChannelScale on swin_tiny" in done.stdout
+
+    command = [sys.executable, ROOT / "tools" / "export.py", tmp_path / "run" / "epoch_1.pth", "--timm", "out"]
+    command += ["--custom-imports", "my_method"]
+    exported = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, cwd=tmp_path, timeout=180, check=False
+    )
+    assert "ChannelScale cannot be merged into plain weights: nobody has written it" in exported.stderr
+
+
+def test_stacked_parameters_that_are_not_declared(tmp_path):
+    """They would stay whole where an adapter file is taken apart."""
+    text = (PACKAGE / "mtl_channel_scale.py").read_text("utf-8")
+    (tmp_path / "my_method.py").write_text(text.replace('per_task = ("scale",)', ""), "utf-8")
+    extra = "\nmethod = dict(type='ChannelScale')\ncustom_imports = dict(imports=['my_method'])\n"
+    done = train(write_config(tmp_path, extra), tmp_path / "run", *OPTIONS)
+    assert done.returncode == 2
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(
+        "error: ChannelScale's count grows by 304 with a task, but 0 parameters of a task are declare"
+    )

@@ -276,6 +276,9 @@ def test_stacked_parameters_belong_to_their_task(family, config):
     trained = {f"encoder.{n}": p for n, p in encoder.named_parameters() if p.requires_grad}
     trained |= {f"method.{n}": p for n, p in method.named_parameters()}
     assert names <= set(trained)
+    plain, copies = small_encoder(family), method.copies
+    own = sum(p.numel() for n, p in trained.items() if n in names or (copies and n.startswith(copies)))
+    assert own == 3 * (method.count(plain, 3) - method.count(plain, 2))
     if config["type"] in ("SingleTaskFull", "MultiTaskFull", "DecodersOnly"):
         assert not names
         return

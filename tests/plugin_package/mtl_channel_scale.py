@@ -17,6 +17,8 @@ from mtl.registry import METHODS
 
 
 class Scale(Adapter):
+    per_task = ("scale",)
+
     def __init__(self, context: TaskContext, num_tasks: int, dim: int) -> None:
         super().__init__(context)
         self.scale = nn.Parameter(torch.zeros(num_tasks, dim))
