@@ -2,9 +2,8 @@
 
     python tools/train.py configs/quickstart.py
 
-Under 5 minutes on 2 cores. Other methods under the same schedule: ``--cfg-options method.type=DecodersOnly``,
-``MultiTaskFull``, ``SingleTaskFull``; their stored results are printed at the end. They come from
-``tools/store_quickstart.py``.
+Under 5 minutes on 2 cores. Other methods under the same schedule: ``--method decoders_only``, ``multi_task_full``,
+``single_task_full``; their stored results are printed at the end. They come from ``tools/store_quickstart.py``.
 """
 
 from mmengine.config import read_base
