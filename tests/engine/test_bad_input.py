@@ -290,6 +290,16 @@ def test_adapter_files_are_not_resumed_from(run, tmp_path, capsys):
     assert "the .pth beside it" in line
 
 
+def test_resuming_needs_a_run(tmp_path, capsys):
+    """A folder that was started in, without a checkpoint, has none either."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.py").touch()
+    line = error_of(capsys, "train.py", write_config(tmp_path), "--work-dir", tmp_path / "run", "--resume")
+    assert f"{tmp_path / 'run'} has no run to resume" in line
+    assert "leave out --resume" in line
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.py"]
+
+
 def test_a_finished_run_keeps_its_result(run, capsys):
     config, result = run / "tiny.py", (run / "result.json").read_bytes()
     assert "--resume goes on with it" in error_of(capsys, "train.py", config, "--work-dir", run)
