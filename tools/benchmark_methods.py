@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
+from mtl.engine.build import latest_checkpoint
 from mtl.engine.command_line import add_options, friendly
 from mtl.engine.config import method_file, method_files, read_config
 from mtl.engine.files import replacing
@@ -76,7 +77,8 @@ def _train(args: Namespace, root: Path, run: tuple[str, int]) -> str | None:
     if (root / "single_task.json").is_file() and method != SINGLE:
         given["single_task"] = str(root / "single_task.json")
     tool = Path(__file__).with_name("train.py")
-    command = [sys.executable, str(tool), str(args.config), "--method", method, "--work-dir", str(folder), "--resume"]
+    command = [sys.executable, str(tool), str(args.config), "--method", method, "--work-dir", str(folder)]
+    command += ["--resume"] if latest_checkpoint(folder) else []
     threads = max(1, (os.cpu_count() or 1) // args.jobs)
     with (folder / "console.log").open("a") as log:
         done = subprocess.run(

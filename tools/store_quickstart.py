@@ -19,7 +19,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mtl.engine.adapter_file import read_meta
-from mtl.engine.build import plain
+from mtl.engine.build import latest_checkpoint, plain
 from mtl.engine.command_line import friendly
 from mtl.engine.config import read_config
 from mtl.engine.plugins import register_all
@@ -72,7 +72,8 @@ def _options(method: str, seed: int) -> dict[str, Any]:
 
 
 def _train(options: dict[str, Any], folder: Path) -> None:
-    command = [sys.executable, str(ROOT / "tools" / "train.py"), str(QUICKSTART), "--work-dir", str(folder), "--resume"]
+    command = [sys.executable, str(ROOT / "tools" / "train.py"), str(QUICKSTART), "--work-dir", str(folder)]
+    command += ["--resume"] if latest_checkpoint(folder) else []
     given = [f"{key}={value}" for key, value in options.items()]
     subprocess.run([*command, "--cfg-options", *given], check=True)
 

@@ -20,7 +20,7 @@ def main() -> int:
     parser = ArgumentParser(description="Test a checkpoint or an adapter file.")
     add_config(parser)
     parser.add_argument("checkpoint", help="a full checkpoint (.pth) or an adapter file (.safetensors)")
-    parser.add_argument("--work-dir", help="where logs and pictures go (work_dirs/<config>)")
+    parser.add_argument("--work-dir", help="where the result, logs and pictures go (the checkpoint's folder)")
     parser.add_argument("--out", help="the result as JSON (<work dir>/test.json)")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], help="detected by default")
     args = parser.parse_args()
@@ -30,7 +30,7 @@ def main() -> int:
     if not checkpoint.is_file():
         raise ValueError(f"no checkpoint {args.checkpoint!r}")
     cfg = read_config(args.config, args.cfg_options, args.method)
-    runner = build_runner(cfg, args.work_dir, launcher=args.launcher, train=False)
+    runner = build_runner(cfg, args.work_dir or checkpoint.parent, launcher=args.launcher, train=False)
     load_trained(model_of(runner), checkpoint, runner.cfg["build"])
     metrics = runner.test()
     if is_main_process():

@@ -58,7 +58,12 @@ def build_runner(
     full.work_dir = str(work_dir or cfg.get("work_dir") or default_work_dir(Path(cfg.filename or "run")))
     if resume:
         full.resume = True
-        full.load_from = _existing(resume) if isinstance(resume, str) else _latest(Path(full.work_dir))
+        full.load_from = _existing(resume) if isinstance(resume, str) else latest_checkpoint(Path(full.work_dir))
+        if full.load_from is None:
+            raise ValueError(
+                f"{full.work_dir} has no run to resume (no checkpoint): leave out --resume, or name the run's folder "
+                "by --work-dir"
+            )
     elif train and (Path(full.work_dir) / "last_checkpoint").is_file():
         raise ValueError(f"{full.work_dir} has a run already: --resume goes on with it, another --work-dir keeps it")
     if full.launcher != "none":
@@ -212,8 +217,8 @@ def _existing(path: str) -> str:
     return path
 
 
-def _latest(folder: Path) -> str | None:
-    """The checkpoint that ``last_checkpoint`` names, or the newest; None where there is none yet."""
+def latest_checkpoint(folder: Path) -> str | None:
+    """What a run's folder is resumed from: what ``last_checkpoint`` names, or the newest; None where there is none."""
     named = folder / "last_checkpoint"
     path = folder / Path(named.read_text("utf-8").strip()).name if named.is_file() else folder
     if path.is_file():

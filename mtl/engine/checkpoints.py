@@ -121,7 +121,8 @@ class AtomicCheckpoint(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Leave out the log's smoothing buffers: without these objects the file holds tensors and plain values."""
         checkpoint.pop("message_hub")
-        checkpoint["build"] = json.loads(json.dumps(runner.cfg.get("build", {})))  # dicts, no classes
+        for name, key in (("build", "build"), ("settings", "source")):
+            checkpoint[name] = json.loads(json.dumps(runner.cfg.get(key, {})))  # dicts, no classes
         checkpoint["best_score"] = runner.message_hub.runtime_info.get("best_score")
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from pprint import pformat
 from typing import Any
@@ -14,6 +15,7 @@ from mmengine.runner import Runner
 
 from mtl.engine.adapter_file import check_build, load_matching
 from mtl.engine.checkpoints import model_of, read_checkpoint
+from mtl.engine.settings import first_difference
 
 FILE_ONLY = (
     "System environment:",
@@ -49,6 +51,8 @@ class MultiTaskRunner(Runner):
         """MMEngine's, but strict, and without running code from the file."""
         checkpoint = read_checkpoint(Path(filename), resume=self._resume)
         check_build(checkpoint.get("build"), self.cfg.get("build"), filename)
+        if self._resume:
+            _check_settings(checkpoint.get("settings"), self.cfg["source"], Path(filename))
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         model = model_of(self)
         load_matching(model, checkpoint["state_dict"], model.state_dict(), filename)
@@ -65,6 +69,21 @@ class MultiTaskRunner(Runner):
             plain = Config(self.cfg["source"]).to_dict()
             lines = [f"{key} = {pformat(value, width=110, sort_dicts=False)}\n" for key, value in plain.items()]
             path.write_text("".join(lines), "utf-8")
+
+
+def _check_settings(saved: Mapping[str, Any] | None, own: Mapping[str, Any], path: Path) -> None:
+    """Raise `ValueError` where a training would go on as another one.
+
+    Schedulers go on as the checkpoint has them, the learning rate 0 at their end: neither more epochs nor another
+    schedule would do what the config says.
+    """
+    if saved and (found := first_difference(saved, own)):
+        key, before, now = found
+        run = path.parent
+        raise ValueError(
+            f"{path} is of a run with {key} {before}, the config has {now}: train into another --work-dir, or resume "
+            f"with the run's own config (tools/train.py {run / 'config.py'} --work-dir {run} --resume)"
+        )
 
 
 def _for_the_console(record: logging.LogRecord) -> bool:

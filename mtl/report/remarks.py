@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mtl.engine.settings import counted, differences, short
 from mtl.report.runs import Run, delta, seed_of
-from mtl.report.settings import counted, differences, short
 
 MISSING = "–"
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
+from mtl.engine.settings import differences, key_of, recipe, short
 from mtl.methods import baselines
 from mtl.registry import METHODS
 from mtl.report.remarks import MISSING, notes_on, warnings_on
 from mtl.report.runs import Run, delta, lookup, with_delta
-from mtl.report.settings import differences, key_of, recipe, short
 
 
 @dataclass

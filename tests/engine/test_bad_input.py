@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from PIL import Image
 from tiny import run_tool, write_config
 
+from mtl.engine.settings import first_difference
 from mtl.registry import check_arguments
 
 
@@ -288,6 +289,53 @@ def test_adapter_files_are_not_resumed_from(run, tmp_path, capsys):
     adapter = run / "epoch_1.safetensors"
     line = error_of(capsys, "train.py", write_config(tmp_path), "--work-dir", tmp_path / "run", "--resume", adapter)
     assert "the .pth beside it" in line
+
+
+def test_resuming_needs_a_run(tmp_path, capsys):
+    """A folder that was started in, without a checkpoint, has none either."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.py").touch()
+    line = error_of(capsys, "train.py", write_config(tmp_path), "--work-dir", tmp_path / "run", "--resume")
+    assert f"{tmp_path / 'run'} has no run to resume" in line
+    assert "leave out --resume" in line
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.py"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "parts"),
+    [
+        ("train_cfg.update(max_epochs=3)", ["train_cfg.max_epochs 1, the config has 3"]),
+        ("param_scheduler.update(end=5)", ["param_scheduler.end 2, the config has 5"]),
+        ("optim_wrapper['optimizer'].update(lr=1.0)", ["optim_wrapper.optimizer.lr 0.001, the config has 1.0"]),
+    ],
+    ids=["epochs", "schedule", "rate"],
+)
+def test_resuming_as_another_training(extra, parts, run, tmp_path, capsys):
+    """The schedulers' state is the checkpoint's: it would go on at the rate 0."""
+    same = "train_cfg.update(max_epochs=1)\n"
+    config = write_config(tmp_path, f"\n{same}{extra}\n")
+    line = error_of(capsys, "train.py", config, "--work-dir", run, "--resume")
+    for part in [*parts, "another --work-dir", f"tools/train.py {run / 'config.py'} --work-dir {run} --resume"]:
+        assert part in line
+    assert (run / "last_checkpoint").read_text() == "epoch_1.pth"
+
+
+def test_what_may_change_in_a_run():
+    before = {
+        "train_cfg": {"max_epochs": 2, "val_interval": 2},
+        "train_dataloader": {"batch_size": 4, "num_workers": 0, "dataset": {"type": "Folder", "root": "/a"}},
+        "val_dataloader": {"batch_size": 4},
+        "single_task": "a.json",
+    }
+    now = {
+        "train_cfg": {"max_epochs": 2, "val_interval": 1},
+        "train_dataloader": {"batch_size": 4, "num_workers": 2, "dataset": {"type": "Folder", "root": "/b"}},
+        "val_dataloader": {"batch_size": 8},
+        "single_task": "b.json",
+    }
+    assert first_difference(before, now) is None
+    now["train_dataloader"]["dataset"]["length"] = 3
+    assert first_difference(before, now) == ("train_dataloader.dataset.length", "unset", "3")
 
 
 def test_a_finished_run_keeps_its_result(run, capsys):

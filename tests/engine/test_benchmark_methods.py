@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from tiny import run_tool, write_config
@@ -52,6 +53,24 @@ def test_runs_of_fewer_seeds_are_relative_to_the_means_of_all(compared, capsys):
     results["lora_0"].write_text(before["lora_0"])
     deltas = [json.loads(text)["delta_m"] for text in before.values()]
     assert f"{sum(deltas) / 2:+.2f} ± " in next(line for line in table.splitlines() if "| lora | 2 |" in line)
+
+
+def test_what_was_interrupted_goes_on(compared, tmp_path):
+    """One run before its first checkpoint, one after it."""
+    config, folder = compared
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    early, late = (tmp_path / "runs" / name for name in ("lora_0", "lora_1"))
+    for path in [*early.glob("epoch_*"), *early.glob("best.*"), early / "last_checkpoint"]:
+        path.unlink()
+    before = {run: json.loads((run / "result.json").read_text()) for run in (early, late)}
+    for run in before:
+        (run / "result.json").unlink()
+    options = ("--seeds", "0", "1", "--cfg-options", "train_cfg.max_epochs=1")
+    assert compare(config, tmp_path, "--methods", "lora", *options) == 0
+    for run, result in before.items():
+        again = json.loads((run / "result.json").read_text())
+        assert again["main"] == result["main"]
+        assert again["cost"]["train"]["starts"] == 1 + (run == late)
 
 
 def test_what_is_done_is_kept_and_what_fails_is_said(compared, capsys):

@@ -56,6 +56,19 @@ def test_the_config_of_a_run_is_a_config(trained, tmp_path):
     assert run_tool("test.py", run / "config.py", run / "epoch_2.safetensors", "--out", tmp_path / "test.json") == 0
 
 
+def test_a_test_writes_beside_its_checkpoint(trained, tmp_path, monkeypatch):
+    """A run of another method under the same config keeps its own test."""
+    config, run = trained
+    folder = tmp_path / "other"
+    folder.mkdir()
+    shutil.copy(run / "epoch_2.safetensors", folder)
+    monkeypatch.chdir(tmp_path)
+    assert run_tool("test.py", config, "other/epoch_2.safetensors") == 0
+    assert json.loads((folder / "test.json").read_text())["checkpoint"] == "other/epoch_2.safetensors"
+    assert list((folder / "pictures" / "test").glob("*.png"))
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 def test_what_a_result_says_of_its_run(trained):
     result = json.loads((trained[1] / "result.json").read_text())
     assert result["main_metric"] == {"semseg": "mIoU", "human_parts": "mIoU", "saliency": "mIoU", "normals": "mErr"}

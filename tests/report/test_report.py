@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from tiny import run_tool
 
+from mtl.engine.settings import differences
 from mtl.report.labels import Box, place_labels
 from mtl.report.paper import load_paper, paper_names
 from mtl.report.plot import HEIGHT, WIDTH, Point, delta_plot
 from mtl.report.runs import read_run
-from mtl.report.settings import differences
 from mtl.report.tables import duration, make_tables, over_runs
 
 SINGLE = {"source": None, "scores": {"semseg": 50.0, "normals": 20.0}}

@@ -10,6 +10,13 @@ _OF_THE_RUN = ("label", "randomness", "stored_results", "work_dir", "visualizer"
 """Top-level keys in which the runs of one method may differ: its name, the seed, and what is printed or drawn."""
 
 
+TRAINING = ("encoder", "decoder", "tasks", "model", "optim_wrapper", "param_scheduler", "train_cfg", "train_dataloader")
+"""Top-level keys that decide what a training becomes, besides its method."""
+
+_HARMLESS = ("root", "num_workers", "persistent_workers", "pin_memory", "prefetch_factor", "val_interval", "val_begin")
+"""Last parts of keys below them that change nothing of it: where the data are, how they are loaded, validations."""
+
+
 def key_of(value: Any) -> str:
     """Equal for equal settings."""
     return json.dumps(value, sort_keys=True, default=str)
@@ -28,6 +35,18 @@ def differences(many: Sequence[Mapping[str, Any]], without: Iterable[str] = ()) 
     keys = dict.fromkeys(key for one in flat for key in one)
     values = {key: [one.get(key, "unset") for one in flat] for key in keys}
     return {key: shown for key, shown in values.items() if len(set(shown)) > 1}
+
+
+def first_difference(
+    before: Mapping[str, Any], now: Mapping[str, Any], names: Sequence[str] = TRAINING
+) -> tuple[str, str, str] | None:
+    """The first key below the top-level ``names`` that changes a run, and its two values as text; or None."""
+    own = [{name: one[name] for name in names if name in one} for one in (before, now)]
+    for key, values in differences(own).items():
+        if key.rpartition(".")[2] not in _HARMLESS:
+            old, new = map(short, values)
+            return key, old, new
+    return None
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:
