@@ -1,8 +1,9 @@
 """Train every method under one config and compare: python tools/benchmark_methods.py CONFIG [--methods NAME ...].
 
-Each method and seed has a folder of its own in the work dir; one that is finished is taken as it is, one that was
-interrupted goes on. Single-task models come first, and Δm is relative to their means, that of kept runs too. The table
-is printed, and written as ``methods.md`` and ``report.html``; `tools/report.py` makes one with a paper's points.
+Each method and seed has a folder of its own in the work dir; one that is finished is taken as it is, if it is of the
+same config, and one that was interrupted goes on. Single-task models come first, and Δm is relative to their means,
+that of kept runs too. The table is printed, and written as ``methods.md`` and ``report.html``; `tools/report.py` makes
+one with a paper's points.
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
-from mtl.engine.build import latest_checkpoint
+from mtl.engine.build import latest_checkpoint, plain
 from mtl.engine.command_line import add_options, friendly
 from mtl.engine.config import method_file, method_files, read_config
 from mtl.engine.files import replacing
+from mtl.engine.settings import TRAINING, first_difference
 from mtl.evaluation import load_single_task
 from mtl.report.page import check_out, write_page
-from mtl.report.runs import gather, relative
+from mtl.report.runs import gather, read_run, relative
 from mtl.report.tables import as_markdown, make_tables
 
 SINGLE = "single_task_full"
+COMPARED = (*TRAINING, "method", "protocol", "val_dataloader", "val_evaluator", "custom_hooks", "load_from")
+"""The keys of a config that a finished run is kept by."""
 
 
 @friendly
@@ -45,6 +49,8 @@ def main() -> int:
         read_config(args.config, args.cfg_options, method_file(args.config, method))
     check_out(root / "report.html")
     runs = [(method, seed) for seed in args.seeds for method in methods]  # every method once before a second time
+    for method, seed in runs:
+        _check_kept(args, method, root / f"{method}_{seed}")
     train = partial(_train, args, root)
     with ThreadPoolExecutor(args.jobs) as pool:
         failed = list(filter(None, pool.map(train, [run for run in runs if run[0] == SINGLE])))
@@ -63,6 +69,21 @@ def main() -> int:
     for line in failed:
         print(f"error: {line}", file=sys.stderr)
     return 1 if failed or found.broken else 0
+
+
+def _check_kept(args: Namespace, method: str, folder: Path) -> None:
+    """Raise `ValueError` where a finished run is not of the config that this call would train."""
+    try:
+        settings = read_run(folder / "result.json").settings
+    except ValueError:
+        return  # there is none, or the report says what is wrong with it
+    wanted = plain(read_config(args.config, args.cfg_options, method_file(args.config, method)).to_dict())
+    if found := first_difference(settings, wanted, COMPARED):
+        key, before, now = found
+        raise ValueError(
+            f"{folder} is a finished run with {key} {before}, this call's config has {now}: name another --work-dir, "
+            f"or delete that folder (tools/report.py {folder.parent} compares the runs as they are)"
+        )
 
 
 def _train(args: Namespace, root: Path, run: tuple[str, int]) -> str | None:

@@ -73,6 +73,27 @@ def test_what_was_interrupted_goes_on(compared, tmp_path):
         assert again["cost"]["train"]["starts"] == 1 + (run == late)
 
 
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["train_cfg.max_epochs=2"], "train_cfg.max_epochs 1, this call's config has 2"),
+        (["train_cfg.max_epochs=1", "method.rank=2"], "method.rank 1, this call's config has 2"),
+        (["train_cfg.max_epochs=1", "val_dataloader.dataset.length=3"], "val_dataloader.dataset.length 5"),
+    ],
+    ids=["schedule", "method", "validation"],
+)
+def test_done_runs_of_another_config_are_refused(options, part, compared, capsys):
+    config, folder = compared
+    before = sorted(folder.rglob("*"))
+    # a seed that is not done: nothing trains before the refusal
+    assert compare(config, folder, "--methods", "lora", "--seeds", "2", "0", "--cfg-options", *options) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"error: {folder / 'runs' / 'lora_0'} is a finished run with {part}")
+    assert "another --work-dir" in line
+    assert f"tools/report.py {folder / 'runs'}" in line
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_what_is_done_is_kept_and_what_fails_is_said(compared, capsys):
     config, folder = compared
     before = (folder / "runs" / "lora_0" / "result.json").stat().st_mtime_ns
