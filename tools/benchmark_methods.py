@@ -9,8 +9,6 @@ one with a paper's points.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
 from concurrent.futures import ThreadPoolExecutor
@@ -18,19 +16,16 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
-from mtl.engine.build import latest_checkpoint, plain
 from mtl.engine.command_line import add_options, friendly
+from mtl.engine.comparison import check_kept, train_apart
 from mtl.engine.config import method_file, method_files, read_config
 from mtl.engine.files import replacing
-from mtl.engine.settings import TRAINING, first_difference
 from mtl.evaluation import load_single_task
 from mtl.report.page import check_out, write_page
-from mtl.report.runs import gather, read_run, relative
+from mtl.report.runs import gather, relative
 from mtl.report.tables import as_markdown, make_tables
 
 SINGLE = "single_task_full"
-COMPARED = (*TRAINING, "method", "protocol", "val_dataloader", "val_evaluator", "custom_hooks", "load_from")
-"""The keys of a config that a finished run is kept by."""
 
 
 @friendly
@@ -50,7 +45,7 @@ def main() -> int:
     check_out(root / "report.html")
     runs = [(method, seed) for seed in args.seeds for method in methods]  # every method once before a second time
     for method, seed in runs:
-        _check_kept(args, method, root / f"{method}_{seed}")
+        check_kept(root / f"{method}_{seed}", args.config, args.cfg_options, method)
     train = partial(_train, args, root)
     with ThreadPoolExecutor(args.jobs) as pool:
         failed = list(filter(None, pool.map(train, [run for run in runs if run[0] == SINGLE])))
@@ -71,46 +66,14 @@ def main() -> int:
     return 1 if failed or found.broken else 0
 
 
-def _check_kept(args: Namespace, method: str, folder: Path) -> None:
-    """Raise `ValueError` where a finished run is not of the config that this call would train."""
-    try:
-        settings = read_run(folder / "result.json").settings
-    except ValueError:
-        return  # there is none, or the report says what is wrong with it
-    wanted = plain(read_config(args.config, args.cfg_options, method_file(args.config, method)).to_dict())
-    if found := first_difference(settings, wanted, COMPARED):
-        key, before, now = found
-        raise ValueError(
-            f"{folder} is a finished run with {key} {before}, this call's config has {now}: name another --work-dir, "
-            f"or delete that folder (tools/report.py {folder.parent} compares the runs as they are)"
-        )
-
-
 def _train(args: Namespace, root: Path, run: tuple[str, int]) -> str | None:
-    """Train in a process of its own; what went wrong, or None."""
+    """Train one method and seed; what went wrong, or None."""
     method, seed = run
-    folder = root / f"{method}_{seed}"
-    if (folder / "result.json").is_file():
-        print(f"{folder.name}: done before", flush=True)
-        return None
-    folder.mkdir(parents=True, exist_ok=True)
     given = {**(args.cfg_options or {}), "randomness.seed": seed, "stored_results": None}
     if (root / "single_task.json").is_file() and method != SINGLE:
         given["single_task"] = str(root / "single_task.json")
     tool = Path(__file__).with_name("train.py")
-    command = [sys.executable, str(tool), str(args.config), "--method", method, "--work-dir", str(folder)]
-    command += ["--resume"] if latest_checkpoint(folder) else []
-    threads = max(1, (os.cpu_count() or 1) // args.jobs)
-    with (folder / "console.log").open("a") as log:
-        done = subprocess.run(
-            [*command, "--cfg-options", *(f"{key}={value}" for key, value in given.items())],
-            stdout=log, stderr=subprocess.STDOUT, env={"OMP_NUM_THREADS": str(threads), **os.environ}, check=False,
-        )  # fmt: skip
-    if done.returncode:
-        last = (folder / "console.log").read_text("utf-8", errors="replace").splitlines()[-1:]
-        return f"{folder.name}: {' '.join(last) or 'failed'} (its console.log has more)"
-    print(f"{folder.name}: done", flush=True)
-    return None
+    return train_apart(tool, args.config, root / f"{method}_{seed}", given, method, args.jobs)
 
 
 def _write_single_task(root: Path, seeds: list[int]) -> None:

@@ -8,7 +8,6 @@ taken as it is.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -16,11 +15,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from mmengine.config import Config
-
 from mtl.engine.adapter_file import read_meta
-from mtl.engine.build import latest_checkpoint, plain
 from mtl.engine.command_line import friendly
+from mtl.engine.comparison import check_kept, train_apart
 from mtl.engine.config import read_config
 from mtl.engine.plugins import register_all
 from mtl.evaluation.delta_m import REFERENCE, delta_m
@@ -30,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("SingleTaskFull", "MultiTaskFull", "DecodersOnly", "PolyhistorLite")
 SEEDS = (0, 1, 2)
 QUICKSTART = ROOT / "configs" / "quickstart.py"
+TRAIN = ROOT / "tools" / "train.py"
 
 
 @friendly
@@ -43,16 +41,18 @@ def main() -> int:
         raise ValueError(f"the quickstart stores no method {unknown[0]!r}; {choices(METHODS, unknown[0])}")
     folders = {(m, seed): Path(args.work_dir) / f"{m}_{seed}" for m in METHODS for seed in SEEDS}
     for (method, seed), folder in folders.items():
-        if method in args.methods and not (folder / "result.json").is_file():
-            _train(_options(method, seed), folder)
+        check_kept(folder, QUICKSTART, _options(method, seed))
+        if method in args.methods and (failed := train_apart(TRAIN, QUICKSTART, folder, _options(method, seed))):
+            raise ValueError(failed)
     missing = [folder.name for folder in folders.values() if not (folder / "result.json").is_file()]
     if missing:
         print(f"nothing is written yet: {', '.join(missing)} are missing")
         return 0
     register_all()
     base = ENCODERS.build(read_config(QUICKSTART).encoder).fingerprint
-    for (method, seed), folder in folders.items():
-        _check_same_recipe(folder, _options(method, seed), base)
+    for folder in folders.values():
+        if read_meta(next(folder.glob("epoch_*.safetensors")))["base"] != base:
+            raise ValueError(f"{folder} was run with other weights of the encoder; remove it to run it anew")
     results = {run: json.loads((folder / "result.json").read_text("utf-8")) for run, folder in folders.items()}
     runs = {method: [results[method, seed] for seed in SEEDS] for method in METHODS}
     single = _over_seeds(mean, runs["SingleTaskFull"])
@@ -69,24 +69,6 @@ def main() -> int:
 
 def _options(method: str, seed: int) -> dict[str, Any]:
     return {"method.type": method, "randomness.seed": seed, "single_task": None, "stored_results": None}
-
-
-def _train(options: dict[str, Any], folder: Path) -> None:
-    command = [sys.executable, str(ROOT / "tools" / "train.py"), str(QUICKSTART), "--work-dir", str(folder)]
-    command += ["--resume"] if latest_checkpoint(folder) else []
-    given = [f"{key}={value}" for key, value in options.items()]
-    subprocess.run([*command, "--cfg-options", *given], check=True)
-
-
-def _check_same_recipe(folder: Path, options: dict[str, Any], base: str) -> None:
-    """Raise `ValueError` where a finished run is of another config, or of other base weights, than today's."""
-    wanted = plain(read_config(QUICKSTART, options).to_dict())
-    found = plain(Config.fromfile(str(folder / "config.py")).to_dict())
-    other = [key for key in {**wanted, **found} if wanted.get(key) != found.get(key)]
-    weights = read_meta(next(folder.glob("epoch_*.safetensors")))["base"]
-    if other or weights != base:
-        what = f"another {other[0]!r} in its config" if other else "other weights of the encoder"
-        raise ValueError(f"{folder} was run with {what}; remove it to run it anew")
 
 
 def _over_seeds(statistic: Callable[[list[float]], float], runs: list[dict[str, Any]]) -> dict[str, float]:

@@ -151,9 +151,10 @@ def check_build(saved: Mapping[str, Any] | None, own: Mapping[str, Any] | None, 
     theirs, ours = (with_defaults(build["method"], METHODS) for build in (saved, own))
     for key in ["type", *ours, *theirs]:  # other options mean nothing where the method is another
         if theirs.get(key) != ours.get(key):
+            named = "--method NAME or " if key == "type" else ""
             raise ValueError(
                 f"{where} is of a method with {key}={theirs.get(key)!r}; the config has {ours.get(key)!r} "
-                f"(--cfg-options method.{key}={theirs.get(key)} changes it)"
+                f"({named}--cfg-options method.{key}={theirs.get(key)} changes it)"
             )
 
 
