@@ -9,7 +9,6 @@ from typing import Any
 _OF_THE_RUN = ("label", "randomness", "stored_results", "work_dir", "visualizer", "custom_imports")
 """Top-level keys in which the runs of one method may differ: its name, the seed, and what is printed or drawn."""
 
-
 TRAINING = ("encoder", "decoder", "tasks", "model", "optim_wrapper", "param_scheduler", "train_cfg", "train_dataloader")
 """Top-level keys that decide what a training becomes, besides its method."""
 
@@ -63,8 +62,3 @@ def short(value: Any) -> str:
     """As text of at most 40 characters."""
     text = str(value)
     return text if len(text) <= 40 else text[:39] + "…"
-
-
-def counted(number: Any, noun: str, plural: str = "s") -> str:
-    """``1 result``, ``2 results``."""
-    return f"{number} {noun}{'' if number == 1 else plural}"

@@ -11,11 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mtl.engine.files import replacing
-from mtl.engine.settings import counted
 from mtl.report.paper import Paper
 from mtl.report.pictures import Picture, losses_of, pictures_of
 from mtl.report.plot import Point, delta_plot, loss_plot
-from mtl.report.remarks import MISSING, relative_to
+from mtl.report.remarks import MISSING, counted, relative_to
 from mtl.report.runs import Found, Run, delta, seed_of
 from mtl.report.tables import Row, Table, make_tables, over_runs
 from mtl.version import __version__

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from mtl.engine.settings import counted, differences, short
+from mtl.engine.settings import differences, short
 from mtl.report.runs import Run, delta, seed_of
 
 MISSING = "–"
@@ -73,3 +74,8 @@ def warnings_on(rows: Sequence[tuple[str, Sequence[Run]]]) -> list[str]:
         if len(set(seeds)) < len(seeds):
             found.append(f"{label} has a seed more than once: {', '.join(seeds)}.")
     return found
+
+
+def counted(number: Any, noun: str, plural: str = "s") -> str:
+    """``1 result``, ``2 results``."""
+    return f"{number} {noun}{'' if number == 1 else plural}"
