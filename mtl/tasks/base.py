@@ -39,7 +39,8 @@ class Task:
     """The one number of `summarise` that Δm and tables use."""
     unit: ClassVar[str] = ""
     """Of that number, as tables print it."""
-    higher_is_better: ClassVar[bool]
+    lower_is_better: ClassVar[tuple[str, ...]] = ()
+    """The metrics of `summarise` that are errors; every other one is better when it is higher."""
     suffixes: ClassVar[tuple[str, ...]] = (".png",)
     """Of the label files that `read` takes."""
 
@@ -47,6 +48,11 @@ class Task:
         self.name = name
         self.out_channels = out_channels
         self.loss_weight = loss_weight
+
+    @property
+    def higher_is_better(self) -> bool:
+        """The direction of the main metric."""
+        return self.metric not in self.lower_is_better
 
     # -- target ------------------------------------------------------------------------------------------------
     def read(self, path: Path) -> np.ndarray:

@@ -40,7 +40,7 @@ class Depth(Task):
     kind = TargetKind.DEPTH
     metric = "RMSE"
     unit = "m"
-    higher_is_better = False
+    lower_is_better = ("RMSE", "absRel", "RMSE_log")
     suffixes = (".npy", ".png")
 
     def __init__(

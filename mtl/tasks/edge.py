@@ -42,7 +42,6 @@ class Edge(Task):
     kind = TargetKind.EDGES
     metric = "odsF"
     unit = "%"
-    higher_is_better = True
 
     def __init__(
         self,

@@ -34,7 +34,6 @@ class HumanParts(Task):
     kind = TargetKind.CLASSES
     metric = "mIoU"
     unit = "%"
-    higher_is_better = True
 
     def __init__(
         self, classes: Sequence[str] | int = PASCAL_PARTS, name: str = "human_parts", loss_weight: float = 2.0

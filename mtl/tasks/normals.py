@@ -43,7 +43,7 @@ class SurfaceNormals(Task):
     kind = TargetKind.VECTORS
     metric = "mErr"
     unit = "°"
-    higher_is_better = False
+    lower_is_better = ("mErr", "median", "rmse")
 
     def __init__(self, name: str = "normals", loss_weight: float = 10.0) -> None:
         super().__init__(name, out_channels=3, loss_weight=loss_weight)

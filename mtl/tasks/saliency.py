@@ -49,7 +49,6 @@ class Saliency(Task):
     kind = TargetKind.CLASSES
     metric = "mIoU"
     unit = "%"
-    higher_is_better = True
 
     def __init__(self, name: str = "saliency", loss_weight: float = 5.0, labels: str = "mask") -> None:
         super().__init__(name, out_channels=1, loss_weight=loss_weight)

@@ -32,7 +32,6 @@ class SemanticSegmentation(Task):
     kind = TargetKind.CLASSES
     metric = "mIoU"
     unit = "%"
-    higher_is_better = True
 
     def __init__(self, classes: Sequence[str] | int, name: str = "semseg", loss_weight: float = 1.0) -> None:
         self.classes = class_names(classes)

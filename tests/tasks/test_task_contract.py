@@ -176,3 +176,28 @@ def test_overlays_cover_the_image_between_not_at_all_and_wholly(task):
     if task.out_channels == 1 and task.kind is not TargetKind.DEPTH:
         # a photograph under "surely not" stays as it is
         assert task.coverage(np.array([[0.0, 0.25, 1.0]], np.float32)).tolist() == [[0.0, 0.25, 1.0]]
+
+
+@each_task
+def test_a_perfect_prediction_is_the_best_in_every_metrics_direction(task):
+    """And strictly better than another image's in the main metric."""
+    truth, other = make_target(task, 2)
+    labelled = torch.from_numpy(~np.asarray(is_void(task, truth.numpy())))
+
+    def scores(prediction):
+        return task.summarise([task.measure(prediction, truth)])
+
+    def as_prediction(target):
+        if task.kind in (TargetKind.CLASSES, TargetKind.EDGES):
+            target = torch.where(target == 255, 0, target)
+            return target if task.out_channels > 1 else target.float()
+        return target
+
+    perfect, worse = scores(as_prediction(truth)), scores(as_prediction(other))
+    assert labelled.any()
+    assert set(task.lower_is_better) <= set(task.summarise([]))
+    assert list(task.summarise([])) == list(perfect), "the names are known before any image is scored"
+    for name, value in perfect.items():
+        if not np.isnan(value) and not np.isnan(worse[name]):
+            assert value <= worse[name] if name in task.lower_is_better else value >= worse[name], name
+    assert (perfect[task.metric] > worse[task.metric]) is task.higher_is_better
