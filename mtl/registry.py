@@ -145,6 +145,7 @@ DATA_SAMPLERS = _child("data sampler", mmengine_registry.DATA_SAMPLERS)
 TRANSFORMS = _child("transform", mmengine_registry.TRANSFORMS)
 METRICS = _child("metric", mmengine_registry.METRICS)
 HOOKS = _child("hook", mmengine_registry.HOOKS)
+LOOPS = _child("loop", mmengine_registry.LOOPS)
 OPTIM_WRAPPERS = _child("optim wrapper", mmengine_registry.OPTIM_WRAPPERS)
 MODEL_WRAPPERS = _child("model wrapper", mmengine_registry.MODEL_WRAPPERS)
 
@@ -152,7 +153,6 @@ for _parent in (
     mmengine_registry.OPTIMIZERS,
     mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS,
     mmengine_registry.PARAM_SCHEDULERS,
-    mmengine_registry.LOOPS,
     mmengine_registry.RUNNERS,
     mmengine_registry.EVALUATOR,
     mmengine_registry.VISUALIZERS,

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from tiny import write_config
 
 from mtl.engine.adapter_file import save_adapter
-from mtl.engine.build import plain
 from mtl.engine.config import read_config
+from mtl.engine.settings import plain
 from mtl.models.multitask import MultiTaskModel
 from mtl.registry import ENCODERS
 

@@ -13,6 +13,7 @@ from mtl.engine.checkpoints import load_trained, model_of
 from mtl.engine.command_line import add_config, friendly
 from mtl.engine.config import read_config
 from mtl.engine.results import collect_run, table, write_json
+from mtl.engine.run_folder import claimed
 
 
 @friendly
@@ -30,9 +31,11 @@ def main() -> int:
     if not checkpoint.is_file():
         raise ValueError(f"no checkpoint {args.checkpoint!r}")
     cfg = read_config(args.config, args.cfg_options, args.method)
-    runner = build_runner(cfg, args.work_dir or checkpoint.parent, launcher=args.launcher, train=False)
-    load_trained(model_of(runner), checkpoint, runner.cfg["build"])
-    metrics = runner.test()
+    folder = Path(args.work_dir or checkpoint.parent)
+    with claimed(folder, alone=False):
+        runner = build_runner(cfg, folder, launcher=args.launcher, train=False)
+        load_trained(model_of(runner), checkpoint, runner.cfg["build"])
+        metrics = runner.test()
     if is_main_process():
         result = collect_run(runner, metrics, config=args.config, checkpoint=args.checkpoint)
         out = Path(args.out or Path(runner.work_dir) / "test.json")

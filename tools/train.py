@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser
 
-from mtl.engine.build import build_runner
 from mtl.engine.command_line import add_config, friendly
 from mtl.engine.config import read_config
-from mtl.engine.train import train
+from mtl.engine.train import train_config
 
 
 @friendly
@@ -21,9 +20,7 @@ def main() -> int:
     )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], help="detected by default")
     args = parser.parse_args()
-    cfg = read_config(args.config, args.cfg_options, args.method)
-    runner = build_runner(cfg, args.work_dir, args.resume, args.launcher)
-    train(runner)
+    train_config(read_config(args.config, args.cfg_options, args.method), args.work_dir, args.resume, args.launcher)
     return 0
 
 

@@ -53,6 +53,11 @@ class MultiTaskDataset(Dataset):
         """What MMEngine's evaluator and visualiser are told of the data set."""
         return {"dataset": type(self).__name__, "tasks": tuple(self.tasks)}
 
+    @property
+    def identity(self) -> str:
+        """The same text for the same images and labels, by their names: a training goes on with no others."""
+        return f"{type(self).__name__} of {len(self)}"
+
     def __len__(self) -> int:
         raise NotImplementedError
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -137,6 +139,11 @@ class FileDataset(MultiTaskDataset):
         self.labels = {task: dict(labels[task]) for task in self.tasks}
         self.readers: dict[str, Reader] = {name: task.read for name, task in self.tasks.items()} | dict(readers or {})
         self.labelled = {task: len(files) for task, files in self.labels.items()}
+
+    @property
+    def identity(self) -> str:
+        files = json.dumps([self.names, {task: sorted(names) for task, names in self.labels.items()}])
+        return hashlib.sha256(files.encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
         return len(self.names)

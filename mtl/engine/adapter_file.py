@@ -34,16 +34,30 @@ from mtl.registry import METHODS
 FORMAT = "mtl-adapter-1"
 
 
-def trained_state(model: MultiTaskModel) -> dict[str, Tensor]:
-    """The trained parameters and the decoders' buffers, by their names in the model."""
-    state = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-    state.update({name: b for name, b in model.named_buffers() if name.startswith("decoders.")})
-    return {name: value.cpu().contiguous() for name, value in state.items()}
+def trained_state(model: MultiTaskModel, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The trained parameters and the decoders' buffers, by their names in the model.
+
+    Args:
+        state: a state dict of the model to take them from, in place of its weights as they are.
+    """
+    state = model.state_dict() if state is None else state
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    names += [name for name, _ in model.named_buffers() if name.startswith("decoders.")]
+    return {name: state[name].detach().cpu().contiguous() for name in names}
 
 
-def save_adapter(model: MultiTaskModel, path: Path, config: Mapping[str, Any]) -> None:
-    """Write the adapter file; ``config`` holds the configs that rebuild the model (JSON values only)."""
-    write_adapter(path, trained_state(model), adapter_meta(model, config))
+def save_adapter(
+    model: MultiTaskModel, path: Path, config: Mapping[str, Any], state: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write the adapter file.
+
+    Args:
+        model: what was trained.
+        path: of the file.
+        config: the configs that rebuild the model (JSON values only).
+        state: as `trained_state` gives it; by default the model's.
+    """
+    write_adapter(path, trained_state(model) if state is None else state, adapter_meta(model, config))
 
 
 def adapter_meta(model: MultiTaskModel, config: Mapping[str, Any]) -> dict[str, Any]:

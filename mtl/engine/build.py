@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from mtl.engine.checkpoints import model_of
 from mtl.engine.config import default_work_dir
 from mtl.engine.distributed import launch
 from mtl.engine.plugins import register_all
+from mtl.engine.run_folder import latest_checkpoint
 from mtl.engine.runner import MultiTaskRunner
+from mtl.engine.settings import plain
 from mtl.registry import DATA_SAMPLERS, DATASETS, HOOKS, MODELS, TRANSFORMS, check_arguments, check_part
 
 DEFAULT_HOOKS: dict[str, Any] = {
@@ -55,7 +57,7 @@ def build_runner(
     register_all(cfg.get("custom_imports"))
     full = assemble(cfg, train)
     full.launcher = launch(launcher)
-    full.work_dir = str(work_dir or cfg.get("work_dir") or default_work_dir(Path(cfg.filename or "run")))
+    full.work_dir = str(work_dir_of(cfg, work_dir))
     if resume:
         full.resume = True
         full.load_from = _existing(resume) if isinstance(resume, str) else latest_checkpoint(Path(full.work_dir))
@@ -64,7 +66,7 @@ def build_runner(
                 f"{full.work_dir} has no run to resume (no checkpoint): leave out --resume, or name the run's folder "
                 "by --work-dir"
             )
-    elif train and (Path(full.work_dir) / "last_checkpoint").is_file():
+    elif train and latest_checkpoint(Path(full.work_dir)):
         raise ValueError(f"{full.work_dir} has a run already: --resume goes on with it, another --work-dir keeps it")
     if full.launcher != "none":
         full.model_wrapper_cfg = {"type": "mtl.TaskwiseDistributed"}
@@ -73,6 +75,11 @@ def build_runner(
         for hook in model_of(runner).method.hooks():
             runner.register_hook(hook)
     return runner
+
+
+def work_dir_of(cfg: Config, work_dir: str | Path | None = None) -> Path:
+    """Where a config's runs go: ``work_dir``, else the config's, else `default_work_dir`'s."""
+    return Path(work_dir or cfg.get("work_dir") or default_work_dir(Path(cfg.filename or "run")))
 
 
 def assemble(cfg: Config, train: bool) -> Config:
@@ -94,7 +101,17 @@ def assemble(cfg: Config, train: bool) -> Config:
         for key in ("val_dataloader", "val_evaluator", "val_cfg"):
             full.pop(key, None)
     full.default_hooks = _default_hooks(full, train)
+    _choose_loop(full)
     return full
+
+
+def _choose_loop(full: Config) -> None:
+    """Our loop for a training by epochs, and for one by iterations a log that counts them."""
+    loop = full.get("train_cfg") or {}
+    if loop.get("by_epoch"):
+        full.train_cfg = {"type": "EpochLoop", **_without(loop, "by_epoch")}
+    elif "by_epoch" in loop:
+        full.log_processor = {"by_epoch": False, **(full.get("log_processor") or {})}
 
 
 def _randomness(given: Any) -> dict[str, Any]:
@@ -135,8 +152,6 @@ def _default_hooks(full: Config, train: bool) -> dict[str, Any]:
     """`DEFAULT_HOOKS` with the config's changes; None removes a hook, MMEngine's own too."""
     hooks = copy.deepcopy(DEFAULT_HOOKS)
     hooks["delta_m"]["single_task"] = full.get("single_task")
-    if full.get("single_task") is None:
-        hooks["checkpoint"]["best"] = None
     if not train:
         hooks = {name: hook for name, hook in hooks.items() if name in ("delta_m", "pictures", "logger", "cost")}
     for name, hook in (full.get("default_hooks") or {}).items():
@@ -215,24 +230,3 @@ def _existing(path: str) -> str:
     if not os.path.isfile(path):
         raise ValueError(f"no checkpoint {path!r} to resume from")
     return path
-
-
-def latest_checkpoint(folder: Path) -> str | None:
-    """What a run's folder is resumed from: what ``last_checkpoint`` names, or the newest; None where there is none."""
-    named = folder / "last_checkpoint"
-    path = folder / Path(named.read_text("utf-8").strip()).name if named.is_file() else folder
-    if path.is_file():
-        return str(path)
-    newest = max(folder.glob("*_*.pth"), default=None, key=lambda p: p.stat().st_mtime)
-    return None if newest is None else str(newest)
-
-
-def plain(value: Any) -> Any:
-    """JSON values of a config: classes by their import path."""
-    if isinstance(value, (ConfigDict, Mapping)):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (str, int, float, bool)) or value is None:
-        return value
-    if isinstance(value, Sequence):
-        return [plain(item) for item in value]
-    return f"{value.__module__}.{value.__qualname__}"

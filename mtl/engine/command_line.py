@@ -7,7 +7,6 @@ import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
-from pathlib import Path
 
 from mmengine.config import DictAction
 
@@ -66,10 +65,8 @@ def friendly(main: Callable[[], int | None]) -> Callable[[], int]:
         except _RUN_ERRORS as error:
             print(f"error: {_one_line(error)}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
-            training = Path(sys.argv[0]).name == "train.py"
-            hint = " (--resume goes on from the latest checkpoint)" if training else ""
-            print(f"error: interrupted{hint}", file=sys.stderr)
+        except KeyboardInterrupt as error:
+            print(f"error: interrupted{f' ({error})' if str(error) else ''}", file=sys.stderr)
             return 130
         except Exception as error:
             where = "MTL_TRACEBACK=1 shows where"

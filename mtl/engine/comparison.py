@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtl.engine.build import latest_checkpoint, plain
 from mtl.engine.config import method_file, read_config
-from mtl.engine.settings import TRAINING, first_difference
+from mtl.engine.run_folder import latest_checkpoint
+from mtl.engine.settings import TRAINING, first_difference, plain
 
 COMPARED = (*TRAINING, "method", "protocol", "val_dataloader", "val_evaluator", "custom_hooks", "load_from")
 """The keys of a config that a finished run is kept by."""

@@ -20,10 +20,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtl.engine.adapter_file import adapter_meta, encoded_meta, trained_state
-from mtl.engine.build import plain
 from mtl.engine.config import read_config
 from mtl.engine.parameters import count_parameters
 from mtl.engine.plugins import register_all
+from mtl.engine.settings import plain
 from mtl.models.multitask import MultiTaskModel
 
 FORMATS = ("text", "markdown", "json")

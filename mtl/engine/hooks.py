@@ -12,13 +12,14 @@ import torch
 from mmengine.dist import get_rank, get_world_size, is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mtl.engine.checkpoints import model_of
+from mtl.engine.files import replacing
 from mtl.engine.parameters import attachment_table, check_formula
 from mtl.engine.pictures import comparison
-from mtl.evaluation.delta_m import delta_m, load_single_task
+from mtl.evaluation.delta_m import delta_m, load_single_task, mean_gain
 from mtl.registry import HOOKS
 from mtl.structures import MultiTaskSample
 
@@ -64,6 +65,9 @@ class IterationSeed(Hook):
 class DeltaM(Hook):
     """Add ``delta_m`` (%) to the metrics of every validation and test.
 
+    Without single-task scores validations get ``gain`` (%) in its place, relative to the scores of the run's first
+    one: a number to know the best by, of this run alone.
+
     Args:
         single_task: task to score, the name of a shipped reference, or a JSON that ``tools/test.py`` wrote; None
             leaves Δm out, and says so once.
@@ -74,6 +78,8 @@ class DeltaM(Hook):
 
     def __init__(self, single_task: Mapping[str, float] | str | None = None) -> None:
         self.single_task = None if single_task is None else load_single_task(single_task)
+        self.first: dict[str, float] | None = None
+        """Scores of the run's first validation."""
 
     def before_run(self, runner: Runner) -> None:
         if self.single_task is None:
@@ -85,19 +91,38 @@ class DeltaM(Hook):
         delta_m(known, self.single_task, {name: task.higher_is_better for name, task in tasks.items()})
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        if not metrics:
+            return
+        if self.single_task is not None:
+            self.after_test_epoch(runner, metrics)
+            return
+        scores, directions = self._main(runner, metrics)
+        self.first = self.first or scores
+        metrics["gain"] = mean_gain(scores, self.first, directions)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         if self.single_task is None or not metrics:
             return
-        tasks = model_of(runner).tasks
-        scores = {name: metrics[f"{name}/{task.metric}"] for name, task in tasks.items()}
+        scores, directions = self._main(runner, metrics)
         unlabelled = [name for name, value in scores.items() if np.isnan(value)]
         if unlabelled:
             runner.logger.warning(f"no Δm: nothing is labelled for {', '.join(unlabelled)}")
             return
-        directions = {name: task.higher_is_better for name, task in tasks.items()}
         metrics["delta_m"] = delta_m(scores, self.single_task, directions)
 
-    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        self.after_val_epoch(runner, metrics)
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint["first_scores"] = self.first
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if runner._resume:
+            self.first = checkpoint["first_scores"]
+
+    @staticmethod
+    def _main(runner: Runner, metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, bool]]:
+        """Each task's main score and its direction."""
+        tasks = model_of(runner).tasks
+        scores = {name: float(metrics[f"{name}/{task.metric}"]) for name, task in tasks.items()}
+        return scores, {name: task.higher_is_better for name, task in tasks.items()}
 
 
 @HOOKS.register_module()
@@ -112,21 +137,21 @@ class PredictionPictures(Hook):
     def __init__(self, images: int = 4, interval: int = 1) -> None:
         self.images = images
         self.interval = interval
-        self._validations = 0
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        self._validations += 1
-        last = runner.epoch >= runner.max_epochs or runner.iter >= runner.max_iters
-        if last or self._validations % self.interval == 0:
-            self._write(runner, runner.val_dataloader.dataset, runner.epoch)
+        loop = runner.train_loop
+        by_epoch = isinstance(loop, EpochBasedTrainLoop)
+        done, last = (loop.epoch, loop.max_epochs) if by_epoch else (loop.iter, loop.max_iters)
+        if done >= last or done // loop.val_interval % self.interval == 0:
+            self._write(runner, runner.val_dataloader.dataset, f"{'epoch' if by_epoch else 'iter'}_{done}")
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        self._write(runner, runner.test_dataloader.dataset, None)
+        self._write(runner, runner.test_dataloader.dataset, "test")
 
     @master_only
-    def _write(self, runner: Runner, dataset: torch.utils.data.Dataset, epoch: int | None) -> None:
+    def _write(self, runner: Runner, dataset: torch.utils.data.Dataset, name: str) -> None:
         model = model_of(runner)
-        folder = Path(runner.work_dir) / "pictures" / ("test" if epoch is None else f"epoch_{epoch}")
+        folder = Path(runner.work_dir) / "pictures" / name
         size = len(dataset)  # type: ignore[arg-type]
         indices = sorted({round(i) for i in np.linspace(0, size - 1, min(self.images, size))})
         training = model.training
@@ -139,8 +164,8 @@ class PredictionPictures(Hook):
             (predicted,) = model.test_step({"inputs": [item["inputs"]], "data_samples": [bare]})
             picture = comparison(model.tasks, item["inputs"], sample, predicted)
             path = folder / f"{index:05d}_{Path(str(sample.name)).name}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(path)
+            with replacing(path) as part:
+                picture.save(part, "PNG")
         model.train(training)
         runner.logger.info(f"{len(indices)} pictures in {folder}")
 

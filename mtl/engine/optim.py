@@ -53,11 +53,27 @@ class TaskwiseOptimWrapper(OptimWrapper):
             self.step()
             self.zero_grad()
 
+    def state_dict(self) -> dict:
+        """MMEngine's, and the gradients that wait for their step."""
+        waiting = self._inner_count % self._accumulative_counts
+        gradients = [None if p.grad is None else p.grad.clone() for p in self._parameters()] if waiting else []
+        return {**super().state_dict(), "gradients": gradients}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        state = dict(state_dict)
+        gradients = state.pop("gradients")
+        super().load_state_dict(state)
+        for parameter, gradient in zip(self._parameters(), gradients, strict=False):
+            parameter.grad = None if gradient is None else gradient.to(parameter.device)
+
+    def _parameters(self) -> list[Tensor]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
     def _sum_gradients(self) -> None:
         """One flat sum of all gradients; a parameter without one here may have one elsewhere."""
         if not is_distributed():
             return
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        parameters = self._parameters()
         present = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         flat = torch.cat([present, *(g.flatten() for g in gradients)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from pprint import pformat
 from typing import Any
@@ -15,7 +14,8 @@ from mmengine.runner import Runner
 
 from mtl.engine.adapter_file import check_build, load_matching
 from mtl.engine.checkpoints import model_of, read_checkpoint
-from mtl.engine.settings import first_difference
+from mtl.engine.files import replacing
+from mtl.engine.resuming import check_same_training
 
 FILE_ONLY = (
     "System environment:",
@@ -25,6 +25,7 @@ FILE_ONLY = (
     "will be deprecated",
     "is skipped since its",
     "paramwise_options",
+    "Resumed iteration number is not divisible",  # the gradients that it misses are in the checkpoint
 )
 """Marks of records that belong in the log file and drown the rest on a console."""
 
@@ -42,8 +43,13 @@ class MultiTaskRunner(Runner):
     last_metrics: dict[str, float] | None = None
     """Of the latest validation, with what hooks added."""
 
+    has_stepped: bool = False
+    """Whether this start has trained an iteration."""
+
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         super().call_hook(fn_name, **kwargs)
+        if fn_name == "after_train_iter":
+            self.has_stepped = True
         if fn_name == "after_val_epoch":
             self.last_metrics = kwargs.get("metrics")
 
@@ -52,7 +58,7 @@ class MultiTaskRunner(Runner):
         checkpoint = read_checkpoint(Path(filename), resume=self._resume)
         check_build(checkpoint.get("build"), self.cfg.get("build"), filename)
         if self._resume:
-            _check_settings(checkpoint.get("settings"), self.cfg["source"], Path(filename))
+            check_same_training(checkpoint, self, Path(filename))
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         model = model_of(self)
         load_matching(model, checkpoint["state_dict"], model.state_dict(), filename)
@@ -68,22 +74,8 @@ class MultiTaskRunner(Runner):
             # MMEngine's own dump sorts the keys, and the order of tasks is part of a model
             plain = Config(self.cfg["source"]).to_dict()
             lines = [f"{key} = {pformat(value, width=110, sort_dicts=False)}\n" for key, value in plain.items()]
-            path.write_text("".join(lines), "utf-8")
-
-
-def _check_settings(saved: Mapping[str, Any] | None, own: Mapping[str, Any], path: Path) -> None:
-    """Raise `ValueError` where a training would go on as another one.
-
-    Schedulers go on as the checkpoint has them, the learning rate 0 at their end: neither more epochs nor another
-    schedule would do what the config says.
-    """
-    if saved and (found := first_difference(saved, own)):
-        key, before, now = found
-        run = path.parent
-        raise ValueError(
-            f"{path} is of a run with {key} {before}, the config has {now}: train into another --work-dir, or resume "
-            f"with the run's own config (tools/train.py {run / 'config.py'} --work-dir {run} --resume)"
-        )
+            with replacing(path) as part:
+                part.write_text("".join(lines), "utf-8")
 
 
 def _for_the_console(record: logging.LogRecord) -> bool:

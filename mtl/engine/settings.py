@@ -6,14 +6,40 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mmengine.config import ConfigDict
+
 _OF_THE_RUN = ("label", "randomness", "stored_results", "work_dir", "visualizer", "custom_imports")
 """Top-level keys in which the runs of one method may differ: its name, the seed, and what is printed or drawn."""
 
 TRAINING = ("encoder", "decoder", "tasks", "model", "optim_wrapper", "param_scheduler", "train_cfg", "train_dataloader")
 """Top-level keys that decide what a training becomes, besides its method."""
 
+_NOT_RESUMED = (
+    *_OF_THE_RUN,
+    *("data_root", "load_from", "resume", "launcher", "env_cfg", "log_level", "log_processor", "test_dataloader"),
+    *("test_cfg", "test_evaluator", "default_hooks", "method"),
+)
+"""Top-level keys that a resumed run may have otherwise: all that decide neither its weights nor its scores. The method
+is compared with its defaults (`mtl.engine.adapter_file.check_build`)."""
+
+_DECIDING_HOOKS = ("iteration_seed", "sampler_seed", "param_scheduler")
+"""Names in ``default_hooks`` without which a training is another one."""
+
 _HARMLESS = ("root", "num_workers", "persistent_workers", "pin_memory", "prefetch_factor", "val_interval", "val_begin")
 """Last parts of keys below them that change nothing of it: where the data are, how they are loaded, validations."""
+
+_HARMLESS_KEYS = ("val_dataloader.batch_size",)
+
+
+def plain(value: Any) -> Any:
+    """JSON values of a config: classes by their import path."""
+    if isinstance(value, (ConfigDict, Mapping)):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    if isinstance(value, Sequence):
+        return [plain(item) for item in value]
+    return f"{value.__module__}.{value.__qualname__}"
 
 
 def key_of(value: Any) -> str:
@@ -37,15 +63,30 @@ def differences(many: Sequence[Mapping[str, Any]], without: Iterable[str] = ()) 
 
 
 def first_difference(
-    before: Mapping[str, Any], now: Mapping[str, Any], names: Sequence[str] = TRAINING
+    before: Mapping[str, Any], now: Mapping[str, Any], names: Sequence[str] | None = None
 ) -> tuple[str, str, str] | None:
-    """The first key below the top-level ``names`` that changes a run, and its two values as text; or None."""
-    own = [{name: one[name] for name in names if name in one} for one in (before, now)]
+    """The first key that changes a run, and its two values as text; or None.
+
+    Args:
+        before: a run's settings.
+        now: another's.
+        names: the top-level keys that are compared; None for all that a resumed run must share.
+    """
+    own = [
+        _shared(one) if names is None else {name: one[name] for name in names if name in one} for one in (before, now)
+    ]
     for key, values in differences(own).items():
-        if key.rpartition(".")[2] not in _HARMLESS:
+        if key.rpartition(".")[2] not in _HARMLESS and key not in _HARMLESS_KEYS:
             old, new = map(short, values)
             return key, old, new
     return None
+
+
+def _shared(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a resumed run must share."""
+    hooks = settings.get("default_hooks") or {}
+    deciding = {f"default_hooks.{name}": hooks[name] for name in _DECIDING_HOOKS if name in hooks}
+    return {**{key: value for key, value in settings.items() if key not in _NOT_RESUMED}, **deciding}
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:

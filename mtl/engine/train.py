@@ -3,30 +3,57 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from mtl.engine.results import collect_run, table, write_json
+from mtl.engine.build import build_runner, work_dir_of
+from mtl.engine.checkpoint_hook import AtomicCheckpoint
+from mtl.engine.results import collect_run, hook_of, table, write_json
+from mtl.engine.run_folder import BEST, RESULT, claimed, latest_checkpoint, numbered
 from mtl.engine.runner import MultiTaskRunner
 from mtl.evaluation.delta_m import REFERENCE
 from mtl.registry import choices
+
+
+def train_config(
+    cfg: Config, work_dir: str | Path | None = None, resume: bool | str = False, launcher: str | None = None
+) -> dict[str, Any]:
+    """Build a config's runner and `train` it; the arguments are `build_runner`'s.
+
+    A start that fails leaves nothing behind, and no two trainings share a folder.
+    """
+    folder = work_dir_of(cfg, work_dir)
+    started: list[MultiTaskRunner] = []
+    with claimed(folder, began=lambda: any(runner.has_stepped for runner in started)):
+        started.append(build_runner(cfg, folder, resume, launcher))
+        return train(started[0])
 
 
 def train(runner: MultiTaskRunner) -> dict[str, Any]:
     """Run the training; its last validation becomes ``result.json`` and the table that is printed."""
     stored = stored_rows(runner.cfg.get("stored_results"))  # a mistake in it shows before the training
     folder = Path(runner.work_dir)
-    runner.train()
-    if not runner.last_metrics and not (folder / "result.json").is_file() and runner.val_loop is not None:
-        runner.val_loop.run()  # it was killed between its last checkpoint and the validation
+    try:
+        runner.train()
+    except KeyboardInterrupt as error:
+        latest = latest_checkpoint(folder)
+        raise KeyboardInterrupt(
+            f"--resume goes on from {latest}" if latest else "before the first checkpoint; nothing can be resumed"
+        ) from error
+    if not runner.last_metrics and not (folder / RESULT).is_file() and runner.val_loop is not None:
+        runner.val_loop.run()
     if not runner.last_metrics:
         print("nothing was validated, so that there is no new result (is the training already complete?)")
         return {}
-    result = collect_run(runner, runner.last_metrics, config=str(runner.cfg.filename))
+    hook = hook_of(runner, AtomicCheckpoint)
+    best = hook.found if hook else None
+    result = collect_run(runner, runner.last_metrics, config=str(runner.cfg.filename), iter=runner.iter, best=best)
     if is_main_process():
-        write_json(result, folder / "result.json")
+        write_json(result, folder / RESULT)
         print("\n" + table(result))
         print(summary(folder, stored, result))
     return result
@@ -54,18 +81,25 @@ def summary(folder: Path, stored: list[dict[str, Any]], result: dict[str, Any]) 
     lines: list[str] = []
     if stored:
         lines += ["", comparison_table(stored, result)]
-    best = folder / "best.safetensors"
-    adapter = (
-        best if best.is_file() else max(folder.glob("*_*.safetensors"), default=None, key=lambda p: p.stat().st_mtime)
-    )
     lines.append("")
+    files = [*numbered(folder, suffix=".safetensors"), *folder.glob(f"{BEST}.safetensors")]
+    adapter = files[-1] if files else None
     if adapter is not None:
-        lines.append(f"  adapter file  {adapter} ({adapter.stat().st_size / 1e6:.1f} MB)")
+        lines.append(f"  adapter file  {adapter} ({adapter.stat().st_size / 1e6:.1f} MB{_which(adapter, result)})")
     pictures = sorted((folder / "pictures").glob("*"), key=lambda p: p.stat().st_mtime)
     if pictures:
         lines.append(f"  pictures      {pictures[-1]}")
     lines.append(f"  result        {folder / 'result.json'}")
     return "\n".join(lines)
+
+
+def _which(adapter: Path, result: Mapping[str, Any]) -> str:
+    """What a best checkpoint is the best by; and of when, if the scores of the table are not its own."""
+    best = result.get("best")
+    if not best or adapter.stem != BEST:
+        return ""
+    own = "" if best["iter"] == result["iter"] else f" of iteration {best['iter']}; the scores above are the last ones"
+    return f", the best by {best['metric']}, {best['value']:.2f}{own}"
 
 
 def comparison_table(stored: list[dict[str, Any]], result: dict[str, Any]) -> str:

@@ -40,6 +40,19 @@ def delta_m(
     return 100 * sum(sign * gain for sign, gain in zip(signs, gains, strict=True)) / len(scores)
 
 
+def mean_gain(scores: Mapping[str, float], first: Mapping[str, float], higher_is_better: Mapping[str, bool]) -> float:
+    """The mean of ±(M_t - F_t) / |F_t| in % over the tasks with both scores, relative to earlier scores F of one run.
+
+    A score that was 0 counts as 1. NaN where no task has both.
+    """
+    both = [task for task in scores if math.isfinite(scores[task]) and math.isfinite(first[task])]
+    gains = [
+        (scores[task] - first[task]) / (abs(first[task]) or 1.0) * (1 if higher_is_better[task] else -1)
+        for task in both
+    ]
+    return 100 * sum(gains) / len(gains) if gains else math.nan
+
+
 def load_single_task(source: Source) -> dict[str, float]:
     """The single-task score of each task's main metric.
 

@@ -61,11 +61,13 @@ def _in_turn(files: dict[Path, list[Path]]) -> Iterator[tuple[Path, Path]]:
 def _files(run: Run) -> list[Path]:
     """Those of the test, or of the last validation that drew some."""
     folder = run.path.parent / "pictures"
-    folders = [folder / "test"] if run.is_test else sorted(folder.glob("epoch_*"), key=_epoch)[-1:]
+    folders = (
+        [folder / "test"] if run.is_test else sorted((p for p in folder.glob("*_*") if p.is_dir()), key=_number)[-1:]
+    )
     return [file for one in folders for file in sorted(one.glob("*.png"))]
 
 
-def _epoch(folder: Path) -> int:
+def _number(folder: Path) -> int:
     number = folder.name.rpartition("_")[2]
     return int(number) if number.isdigit() else -1
 

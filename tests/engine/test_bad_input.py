@@ -417,7 +417,7 @@ def test_arguments_that_a_part_takes_freely_are_its_own_business():
 
 
 def test_what_nobody_foresaw_is_one_line_too(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("mtl.engine.build.build_runner", lambda *arguments: 1 + "1")
+    monkeypatch.setattr("mtl.engine.train.build_runner", lambda *arguments: 1 + "1")
     line = error_of(capsys, "train.py", write_config(tmp_path), "--work-dir", tmp_path / "run", status=1)
     assert "TypeError" in line
     assert "MTL_TRACEBACK=1" in line
