@@ -29,7 +29,7 @@ from torch import Tensor
 
 from mtl.engine.files import replacing
 from mtl.models.multitask import MultiTaskModel
-from mtl.registry import METHODS
+from mtl.registry import ENCODERS, METHODS
 
 FORMAT = "mtl-adapter-1"
 
@@ -139,6 +139,13 @@ def load_adapter(model: MultiTaskModel, path: Path, build: Mapping[str, Any] | N
     meta = read_meta(path)
     if meta["base"] != model.encoder.fingerprint:
         own = meta["config"]["encoder"]
+        size, here = with_defaults(own, ENCODERS).get("size"), list(model.encoder.size)
+        if size != here:
+            raise ValueError(
+                f"{str(path)!r} is of an encoder of size {size}, whose weights are not those of this one of size "
+                f"{here}: set encoder.size={size} (images of another size need no other encoder: size of the data set "
+                "or of its Resize in val_dataloader.dataset, --size of tools/predict.py)"
+            )
         raise ValueError(
             f"{str(path)!r} was trained on other base weights ({own['name']}, {own.get('weights')!r}, {meta['base']}) "
             f"than this encoder has ({model.encoder.name}, {model.encoder.fingerprint}): name the file of its own "
@@ -191,8 +198,9 @@ def load_matching(model: torch.nn.Module, state: Mapping[str, Tensor], own: Mapp
     if missing or extra or shaped:
         wrong = missing or extra or shaped
         what = "lacks" if missing else "has no place here for" if extra else "has another shape of"
+        other = "encoder (or of another encoder.size)" if wrong is shaped else "encoder"
         raise ValueError(
-            f"{where} is of another encoder, method or set of tasks: it {what} {wrong[0]!r}"
+            f"{where} is of another {other}, method or set of tasks: it {what} {wrong[0]!r}"
             + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
         )
     model.load_state_dict(dict(state), strict=False)

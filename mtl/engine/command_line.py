@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import sys
+import traceback
 from argparse import ArgumentParser
 from collections.abc import Callable
 
@@ -70,7 +72,10 @@ def friendly(main: Callable[[], int | None]) -> Callable[[], int]:
             return 130
         except Exception as error:
             where = "MTL_TRACEBACK=1 shows where"
-            print(f"error: {type(error).__name__}: {_one_line(error)} ({where})", file=sys.stderr)
+            text = f"{type(error).__name__}: {_one_line(error)}"
+            if type(error).__name__ == "DistBackendError" or "gloo/transport" in text:  # NCCL's and gloo's
+                text = "another process of this run ended or does not answer; its own message says why"
+            print(f"error: {text} ({where})", file=sys.stderr)
             return 1
 
     return run
@@ -81,5 +86,15 @@ def _one_line(error: BaseException) -> str:
     if text.startswith("Caught ") and "Original Traceback" in text:
         # torch wraps what a loader process raised into a traceback; its last paragraph is the message
         text = text.rstrip().rpartition(f"\n{type(error).__name__}: ")[2]
+    if isinstance(error, OSError) and error.filename is None and (file := _open_file(error)):
+        text = f"{text}: {file!r}"
     text = " ".join(text.split())
     return text or type(error).__name__
+
+
+def _open_file(error: BaseException) -> str | None:
+    """The file that was open where ``error`` came from: a full disk is noticed in a write, which names no file."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    values = [value for frame in reversed(frames) for value in frame.f_locals.values()]
+    names = [getattr(value, "name", None) for value in values if isinstance(value, io.IOBase)]
+    return next((name for name in names if isinstance(name, str)), None)

@@ -107,10 +107,20 @@ def embedding_table(rows: int, width: int = EMBEDDING) -> nn.Parameter:
 
 
 class Projection(nn.Sequential):
-    """Embedding ``(R, E)`` to what generators take, ``(R, k)``: Linear, ReLU, Linear, LayerNorm (HyperFormer)."""
+    """Embedding ``(R, E)`` to what generators take, ``(R, k)``: Linear, ReLU, Linear, LayerNorm (HyperFormer).
 
-    def __init__(self, embedding: int, k: int) -> None:
-        super().__init__(nn.Linear(embedding, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, k), nn.LayerNorm(k))
+    Args:
+        std: standard deviation of its weights at the start, its biases then zero; None for `torch.nn.Linear`'s start.
+        eps: of the LayerNorm.
+    """
+
+    def __init__(self, embedding: int, k: int, std: float | None = None, eps: float = 1e-5) -> None:
+        first, second = nn.Linear(embedding, HIDDEN), nn.Linear(HIDDEN, k)
+        super().__init__(first, nn.ReLU(), second, nn.LayerNorm(k, eps=eps))
+        if std is not None:
+            for linear in (first, second):
+                nn.init.normal_(linear.weight, std=std)
+                nn.init.zeros_(linear.bias)
 
     @staticmethod
     def count(embedding: int, k: int) -> int:

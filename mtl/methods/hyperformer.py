@@ -11,8 +11,11 @@ Trained, T tasks, k the task embedding's size, per layer of width d:
     places * (k+1) * (2dn + n + d + 2d) + (512*128 + 128 + 128*k + k + 2k)
 and once the embeddings, T * 512.
 
+As in the authors' code, all weights but those named below start N(0, 0.01) and biases at zero, and the LayerNorm of the
+embeddings' projection has an eps of 1e-6.
+
 Departures: the generators of the LayerNorm's scale and shift start at zero, so that the encoder's output is exactly
-unchanged at the start (HyperFormer starts near it, with N(0, 0.01) everywhere).
+unchanged at the start (HyperFormer starts near it).
 `literal=True` is equation 2 to the letter: the embedding V^t of size k meets the generator of [down; up^T] directly,
 without biases, LayerNorm and projection; per layer places * k * 2dn, once T * k; up starts at zero.
 """
@@ -27,6 +30,7 @@ from mtl.encoders.timm_encoder import TimmEncoder
 from mtl.methods.base import Method
 from mtl.methods.bottleneck import (
     EMBEDDING,
+    GENERATOR_STD,
     GeneratedBottleneck,
     Generator,
     Projection,
@@ -37,6 +41,9 @@ from mtl.methods.bottleneck import (
     prefixed,
 )
 from mtl.registry import METHODS
+
+PROJECTION_EPS = 1e-6
+"""Of the LayerNorm that ends the projection of a task's embedding."""
 
 
 class _Hypernetwork(nn.Module):
@@ -97,7 +104,8 @@ class Hyperformer(Method):
         self.keys = [(str(site.layer), site.path) for site in sites]
         self.projections = nn.ModuleDict()
         if not self.literal:
-            self.projections.update({str(layer): Projection(EMBEDDING, self.embedding) for layer in layers})
+            options = (EMBEDDING, self.embedding, GENERATOR_STD, PROJECTION_EPS)
+            self.projections.update({str(layer): Projection(*options) for layer in layers})
         self.hypernetworks = nn.ModuleList(
             _Hypernetwork(self.embedding, s.dim, bottleneck_width(s.dim, self.reduction), self.literal) for s in sites
         )

@@ -13,7 +13,9 @@ and once the embeddings, T * 512. This is the structure behind the numbers of th
 from their own pair, generators with biases, projected 512-d embeddings.
 
 Departures: the generators of up's second factor and of its bias start at zero and that of the LayerNorm's scale at
-one, so that the encoder's output is exactly unchanged at the start and the first gradients are of ordinary size.
+one, so that the encoder's output is exactly unchanged at the start and the first gradients are of ordinary size. The
+projection of the embeddings starts as `torch.nn.Linear` does, with a LayerNorm of eps 1e-5: the paper does not say, and
+there is no public code of it (HyperFormer's: N(0, 0.01) and 1e-6, as in `hyperformer`).
 `literal=True` is equation 3 to the letter: V^t of size k, one pair for [down; up^T], no biases, LayerNorm or
 projection; per layer k * (d + 2n) * r, once T * k (2.42 M on Swin-T, the paper prints 6.41 M). There the rows of the
 second factor that belong to up start at zero.

@@ -15,8 +15,9 @@ Trained, T tasks, L layers:
 The paper does not say how biases and the LayerNorm reach a layer's width. Here (`expand`) template i supplies the
 i-th of s(l) consecutive pieces of C_1 channels, which takes no further parameter and gives the tables' counts.
 
-Departures: as in `polyhistor`, the start is exact. The kernels α_i start as the s cyclic permutations: each block of a
-layer's weight is then one template, at a template's size.
+Departures: as in `polyhistor`, the start is exact, and the projection has another start and eps than HyperFormer's. The
+kernels α_i start as the s cyclic permutations: each block of a layer's weight is then one template, at a template's
+size.
 
 `literal=True` is equations 5 and 6 to the letter: embeddings of size k/2, one pair for [down; up^T], kernels α per task
 and layer, no biases, LayerNorm or projection:

@@ -5,27 +5,30 @@ N(0, 0.02) at the start; equation 5 folds them into the operation before: ``W' =
 
 Sites, in the groups that `groups` selects:
     embed       the projection of the patch embedding and, where there are, its norm and the one before the first layer
-    downsample  between stages: the norm, and the convolution (Swin's merging: only its norm, of 4C channels)
     norm        the norms of the blocks; PVT's norm of the reduced keys and values too
     attn        qkv, or q and kv; proj; PVT's spatial reduction
     conv_dw     ConvNeXt's depthwise convolution
     mlp         fc1, fc2; between them PVT v2's depthwise convolution
     final       the final norm, where the encoder keeps it (`final_norm` of the encoder: a classifier's); the norms at
                 the end of PVT v2's stages; ConvNeXt's last map, the output of its last block
+    downsample  between stages: the norm, and the convolution (Swin's merging: only its norm, of 4C channels)
+By default all that the encoder has but `downsample`: the paper's text has SSF between stages too, the counts in its
+tables and the authors' released code have none there. Name the group, with all the others, to add it.
 
 Trained, T tasks: T * 2 * (the channels that the sites return); with a scalar scale T * Σ (1 + channels). L layers of
 width d, C_i the stages' widths, the final norm counted:
     ViT       T * 2 * (11 L d + 2d), CLIP's T * 2 * (11 L d + 3d)
-    Swin      T * 2 * (11 Σ d + 2 C_1 + 4 C_1 + 4 C_2 + 4 C_3 + C_4)
-    ConvNeXt  T * 2 * (7 Σ d + 2 C_1 + C_1 + 2 C_2 + 2 C_3 + C_4 + C_4)
+    Swin      T * 2 * (11 Σ d + 2 C_1 + C_4), with downsample T * 2 * 4 (C_1 + C_2 + C_3) more
+    ConvNeXt  T * 2 * (7 Σ d + 2 C_1 + C_4), with downsample T * 2 * (C_1 + 2 C_2 + 2 C_3 + C_4) more
 
 Merged: into the linear map, convolution or LayerNorm of each site, where a bias is made if there is none; fc2 and proj
 so come before a LayerScale. Two sites have nothing to fold into, and `merge` raises where they are adapted: ConvNeXt's
 last map, a residual sum (leave out "final"; the authors' code has it there too), and a norm without weights.
 
 Departures: γ and β are each task's own. What trains is γ - 1, so that weight decay, which the paper keeps off γ and β,
-draws towards the frozen encoder instead of zero. The PVTs, which the paper does not have, follow the rule of every
-operation. `init="identity"` starts at γ = 1, β = 0 instead: exactly at the frozen encoder.
+draws towards the frozen encoder instead of zero. ConvNeXt's norms of maps divide by n, as timm's; in the authors' copy
+by n - 1. The PVTs, which the paper does not have, follow the same rule: every operation but those between stages.
+`init="identity"` starts at γ = 1, β = 0 instead: exactly at the frozen encoder.
 """
 
 from __future__ import annotations
@@ -124,7 +127,8 @@ class SSF(Method):
     """See the module's docstring.
 
     Args:
-        groups: which of the docstring's groups are adapted; None for all that the encoder has.
+        groups: which of the docstring's groups are adapted; None for the paper's, all that the encoder has but
+            "downsample".
         blocks: adapt the first n blocks only (what is outside of blocks stays); None for all.
         scale: a γ per "channel", one "scalar" per site, or "none".
         shift: train β.
@@ -174,7 +178,8 @@ class SSF(Method):
         if self.groups is None:
             _check_all_known(encoder)
         there = {group for group, _ in found}
-        wanted = [self.groups] if isinstance(self.groups, str) else there if self.groups is None else self.groups
+        default = there - {"downsample"}
+        wanted = [self.groups] if isinstance(self.groups, str) else default if self.groups is None else self.groups
         for group in wanted:
             if group not in there:
                 raise ValueError(f"this encoder has nothing in SSF's group {group!r}; {choices(there, str(group))}")

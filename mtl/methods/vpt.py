@@ -34,6 +34,11 @@ stage, where the authors take the first stage's, and the border starts as prompt
 normalisation. With ``layers``, prompts pass through the layers after them unchanged in number, as in the authors' code.
 What other methods place around a whole attention does not see prompts in Swin and PVT.
 
+Slips of the authors' code that are not followed: with more than one image shallow prompts in Swin mix the images'
+windows, so that a result depends on the batch; prompts of the last n layers take the place of p patches at the first of
+these layers; "add" and "add-1" give the class token a prompt too; in Swin one dropout mask serves the whole batch.
+Their dropout is 0 unless a config says otherwise, and 0.1 in their demonstrations.
+
 Left out: the paper's start from class means, as random prompts did best there (appendix B), and its choice of what is
 pooled (class token, patches, prompts) to one vector for an image: dense maps are the patches.
 """

@@ -19,9 +19,9 @@ Adapters = Mapping[str, Callable[[Tensor], Tensor]]
 """Path of a site in the plain model to the function of its adapter."""
 
 
-def norm(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def norm(h: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
     centred = h - h.mean(-1, keepdim=True)
-    return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weight + bias
+    return centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight + bias
 
 
 def generated(generator: nn.Linear, embedding: Tensor, *shape: int) -> Tensor:
@@ -29,10 +29,10 @@ def generated(generator: nn.Linear, embedding: Tensor, *shape: int) -> Tensor:
     return (vector if generator.bias is None else vector + generator.bias).reshape(shape)
 
 
-def projected(projection: nn.Sequential, embedding: Tensor) -> Tensor:
+def projected(projection: nn.Sequential, embedding: Tensor, eps: float = 1e-5) -> Tensor:
     first, _, second, last = projection
     hidden = (first.weight @ embedding + first.bias).clamp(min=0)
-    return norm(second.weight @ hidden + second.bias, last.weight, last.bias)
+    return norm(second.weight @ hidden + second.bias, last.weight, last.bias, eps)
 
 
 def outer_products(pair: nn.Module, embedding: Tensor, rows: int, columns: int, rank: int) -> Tensor:
@@ -60,7 +60,8 @@ def hyperformer(method: nn.Module, widths: Mapping[str, int]) -> Adapters:
             down, up = generated(parts["down"], v, n, d), generated(parts["up"], v, d, n)
             return lambda y: F.gelu(y @ down.T) @ up.T
         layers = [path.rpartition(".")[0] for path in widths if path.endswith("mlp")]
-        v = projected(method.projections[str(layers.index(path.rpartition(".")[0]))], method.tasks[TASK])
+        projection = method.projections[str(layers.index(path.rpartition(".")[0]))]
+        v = projected(projection, method.tasks[TASK], eps=1e-6)  # that of the authors' code
         down, down_bias = generated(parts["down"], v, n, d), generated(parts["down_bias"], v, n)
         up, up_bias = generated(parts["up"], v, d, n), generated(parts["up_bias"], v, d)
         scale, shift = generated(parts["norm"], v, d), generated(parts["norm_bias"], v, d)

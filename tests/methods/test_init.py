@@ -33,6 +33,20 @@ def test_normal_starts_where_hyperformer_does(kind):
     assert factor.weight.std().item() == pytest.approx(0.01, rel=0.02)
 
 
+def test_hyperformers_projections_start_as_the_authors_do():
+    """N(0, 0.01) with biases of zero; Polyhistor's as `torch.nn.Linear`: uniform within the root of 1/inputs."""
+    starts = {"Hyperformer": (0.01, 0.01, 0.0), "Polyhistor": ((3 * 512) ** -0.5, (3 * 128) ** -0.5, (3 * 128) ** -0.5)}
+    for name, (first_std, second_std, bias_std) in starts.items():
+        torch.manual_seed(0)
+        _, method = attached("swin", {"type": name})
+        parts = method.projections.values() if name == "Hyperformer" else method.projections
+        first, second = (torch.cat([part[i].weight.flatten() for part in parts]) for i in (0, 2))
+        bias = torch.cat([part[2].bias for part in parts])
+        assert first.std().item() == pytest.approx(first_std, rel=0.01)
+        assert second.std().item() == pytest.approx(second_std, rel=0.02)
+        assert bias.std().item() == pytest.approx(bias_std, rel=0.1, abs=0)
+
+
 def test_an_unknown_start_names_the_valid_ones():
     with pytest.raises(ValueError, match=r"unknown init 'fan_out'.*fan_in, normal"):
         attached("swin", {"type": "Polyhistor", "init": "fan_out"})

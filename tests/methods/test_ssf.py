@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from itertools import product
 
 import pytest
 import torch
@@ -18,27 +19,45 @@ _BLOCK = r"(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)"
 _PVT_BLOCK = r"(norm1|norm2|attn\.(q|kv|proj|sr|norm)|mlp\.(fc1|fc2|dwconv))"
 _CONVNEXT_BLOCK = r"(conv_dw|norm|mlp\.fc1|mlp\.fc2)"
 
-# the modules whose outputs are scaled and shifted, by timm's names, and how many there are
+# the modules whose outputs are scaled and shifted by default, by timm's names, and how many there are
 PLACES = {
     "vit": (rf"patch_embed\.proj|blocks\.\d\.{_BLOCK}", 1 + 4 * 6),
     "deit": (rf"patch_embed\.proj|blocks\.\d\.{_BLOCK}", 1 + 4 * 6),
     "dinov2": (rf"patch_embed\.proj|blocks\.\d\.{_BLOCK}", 1 + 4 * 6),
-    "swin": (
-        rf"patch_embed\.(proj|norm)|layers\.\d\.downsample\.norm|layers\.\d\.blocks\.\d\.{_BLOCK}",
-        2 + 3 + 7 * 6,
-    ),
+    "swin": (rf"patch_embed\.(proj|norm)|layers\.\d\.blocks\.\d\.{_BLOCK}", 2 + 7 * 6),
     # four layers reduce keys and values
-    "pvt": (rf"patch_embed\d\.(proj|norm)|block\d\.\d\.{_PVT_BLOCK}", 4 * 2 + 5 * 7 + 4 * 2),
+    "pvt": (rf"patch_embed1\.(proj|norm)|block\d\.\d\.{_PVT_BLOCK}", 2 + 5 * 7 + 4 * 2),
     "pvt_v2": (
-        rf"patch_embed\.(proj|norm)|stages\.\d\.(norm|downsample\.(proj|norm)|blocks\.\d\.{_PVT_BLOCK})",
-        2 + 4 + 3 * 2 + 5 * 8 + 4 * 2,
+        rf"patch_embed\.(proj|norm)|stages\.\d\.(norm|blocks\.\d\.{_PVT_BLOCK})",
+        2 + 4 + 5 * 8 + 4 * 2,
     ),
     # the last one is the last block itself
     "convnext": (
-        rf"stem\.[01]|stages\.\d\.(downsample\.[01]|blocks\.\d\.{_CONVNEXT_BLOCK})|stages\.3\.blocks\.0",
-        2 + 3 * 2 + 6 * 4 + 1,
+        rf"stem\.[01]|stages\.\d\.blocks\.\d\.{_CONVNEXT_BLOCK}|stages\.3\.blocks\.0",
+        2 + 6 * 4 + 1,
     ),
 }
+
+# those of the group "downsample": three of each between four stages
+BETWEEN_STAGES = {
+    "swin": (r"layers\.\d\.downsample\.norm", 3),
+    "pvt": (r"patch_embed[234]\.(proj|norm)", 3 * 2),
+    "pvt_v2": (r"stages\.\d\.downsample\.(proj|norm)", 3 * 2),
+    "convnext": (r"stages\.\d\.downsample\.[01]", 3 * 2),
+}
+ALL = {
+    "swin": ["embed", "downsample", "norm", "attn", "mlp"],
+    "pvt": ["embed", "downsample", "norm", "attn", "mlp"],
+    "pvt_v2": ["embed", "downsample", "norm", "attn", "mlp", "final"],
+    "convnext": ["embed", "downsample", "norm", "conv_dw", "mlp", "final"],
+}
+CASES = [
+    *(pytest.param(family, {}, [PLACES[family]], id=family) for family in sorted(PLACES)),
+    *(
+        pytest.param(family, {"groups": ALL[family]}, [PLACES[family], BETWEEN_STAGES[family]], id=f"{family}-all")
+        for family in sorted(ALL)
+    ),
+]
 
 
 def by_hand(encoder: nn.Module, values: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
@@ -60,15 +79,17 @@ def adapters(encoder: nn.Module) -> dict[str, ScaleShift]:
     return {re.sub(r"\.base(?=\.|$)", "", path.removesuffix(".adapter")): part for path, part in found.items()}
 
 
-@pytest.mark.parametrize("family", sorted(SMALL_ENCODERS))
-def test_equals_hooks_by_hand(family):
-    encoder, method = attached(family, {"type": "SSF"})
+@pytest.mark.parametrize(("family", "options", "expected_places"), CASES)
+def test_equals_hooks_by_hand(family, options, expected_places):
+    encoder, method = attached(family, {"type": "SSF", **options})
     disturb(encoder)
     plain = small_encoder(family)
-    pattern, number = PLACES[family]
     there = [path for path, module in plain.model.named_modules() if not isinstance(module, nn.Identity)]
-    places = [path for path in there if re.fullmatch(pattern, path)]
-    assert len(places) == number
+    places = []
+    for pattern, number in expected_places:
+        found = [path for path in there if re.fullmatch(pattern, path)]
+        assert len(found) == number
+        places += found
     ours = adapters(encoder)
     assert set(places) == set(ours)
 
@@ -93,11 +114,16 @@ def test_equals_hooks_by_hand(family):
             assert (gradient[1] - reference).abs().max() <= 1e-4 * size + 1e-5, path
 
 
-@pytest.mark.parametrize("family", sorted(SMALL_ENCODERS))
-@pytest.mark.parametrize("options", [{}, {"scale": "scalar"}, {"scale": "none"}, {"shift": False}], ids=str)
+MERGED = [
+    *product(sorted(SMALL_ENCODERS), [{}, {"scale": "scalar"}, {"scale": "none"}, {"shift": False}]),
+    *product(sorted(BETWEEN_STAGES), [{"groups": "downsample"}]),
+]
+
+
+@pytest.mark.parametrize(("family", "options"), MERGED, ids=str)
 def test_merged_equals_unmerged(family, options):
     if family == "convnext":
-        options = {"groups": ["embed", "downsample", "norm", "conv_dw", "mlp"], **options}
+        options = {"groups": ["embed", "norm", "conv_dw", "mlp"], **options}
     encoder, method = attached(family, {"type": "SSF", **options})
     disturb(encoder)
     encoder.eval()
@@ -185,7 +211,7 @@ def test_the_norm_before_the_first_layer_is_adapted():
 
 
 def test_an_operation_that_is_no_site_is_refused():
-    """ConvNeXt v2's response norm."""
+    """ConvNeXt v2's response norm; what lies between the stages is known, and left out by default."""
     options = {**SMALL_ENCODERS["convnext"]["options"], "use_grn": True, "ls_init_value": None}
     with pytest.raises(ValueError, match=r"'stages.0.blocks.0.mlp.grn' of convnext_tiny, GlobalResponseNorm, is none"):
         METHODS.build({"type": "SSF"}).count(small_encoder("convnext", options=options), 1)
