@@ -13,7 +13,7 @@ import shutil
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from completeness import DataSet, check
@@ -21,6 +21,7 @@ from download import Archive, download
 from extraction import extract
 
 from mtl.datasets.layout import find_level
+from mtl.utils.files import made_folder
 
 
 def command_line(data: DataSet, description: str) -> ArgumentParser:
@@ -77,8 +78,7 @@ def obtain(data: DataSet, root: Path, local: Sequence[Path], downloads: Path) ->
     wanted = [a for a in data.archives if not all((root / folder).exists() for folder in a.brings)]
     if not wanted:
         return False
-    _writable(root)
-    with _alone(root):
+    with _writable(root), _alone(root):
         _bring(data, wanted, root, local, downloads)
     return True
 
@@ -94,8 +94,8 @@ def _bring(data: DataSet, wanted: Sequence[Archive], root: Path, local: Sequence
             print(f"using {file}", flush=True)
             put(data, file, root)
             continue
-        _writable(downloads)
-        download(archive, file)
+        with _writable(downloads):
+            download(archive, file)
         try:
             put(data, file, root)
         except ValueError:
@@ -121,13 +121,17 @@ def _alone(root: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"cannot write to {folder}: {error.strerror}") from error
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"cannot write to {folder}: it is read-only (--check needs no writing)")
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """``folder`` can be written to; a new one goes again where nothing comes into it."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(made_folder(folder))
+        except OSError as error:
+            raise OSError(f"cannot write to {folder}: {error.strerror}") from error
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"cannot write to {folder}: it is read-only (--check needs no writing)")
+        yield
 
 
 def put(data: DataSet, file: Path, root: Path) -> None:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 from download import Archive
-from PIL import Image
 from rich.progress import track
 
 from mtl.tasks.label_files import read_array
+from mtl.utils.files import open_regular
+from mtl.utils.images import open_image
+from mtl.utils.text import reason
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ def read_list(path: Path) -> list[str]:
     if not path.is_file():
         return []
     try:
-        return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+        with open_regular(path) as file:
+            return [line.strip() for line in file.read().decode("utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a UTF-8 text file: {error}") from error
 
@@ -113,13 +116,14 @@ def broken(path: Path) -> str | None:
         if path.suffix == ".npy":
             array = read_array(path)
             return None if np.issubdtype(array.dtype, np.number) else f"an array of {array.dtype}"
-        if path.suffix == ".mat":
-            from scipy.io import loadmat
+        with open_regular(path) as file:
+            if path.suffix == ".mat":
+                from scipy.io import loadmat
 
-            loadmat(path)
-        else:
-            with Image.open(path) as image:
-                image.load()
+                loadmat(file)
+            else:
+                with open_image(file) as image:
+                    image.load()
     except Exception as error:  # decoders raise whatever their format's library does
-        return " ".join(str(error).split()) or type(error).__name__
+        return reason(error)
     return None

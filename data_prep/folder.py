@@ -20,6 +20,7 @@ from mtl.engine.command_line import add_config, friendly
 from mtl.engine.config import read_config
 from mtl.engine.plugins import register_all
 from mtl.registry import DATASETS
+from mtl.utils.text import printable, reason
 
 
 @friendly
@@ -42,7 +43,7 @@ def main() -> int:
         empty = set(dataset.labels)
         for index in track(range(len(dataset)), "reading", transient=True, disable=not sys.stderr.isatty()):
             for error in problems(dataset, index, empty):
-                print(f"{part}: {error}", file=sys.stderr)
+                print(f"{part}: {printable(error)}", file=sys.stderr)
                 broken += 1
         for task in sorted(empty):
             about = "as its task reads them; the README says what a file holds"
@@ -65,9 +66,14 @@ def problems(dataset: FileDataset, index: int, empty: set[str]) -> Iterator[Valu
                 target = dataset.target(index, task, size)
                 if target is None or target.any():
                     empty.discard(task)
-            except ValueError as error:
+            except Exception as error:  # a task's own reader may raise what it likes
                 empty.discard(task)
-                yield error
+                label = dataset.root / labelled[dataset.names[index]]
+                yield (
+                    error
+                    if isinstance(error, ValueError)
+                    else ValueError(f"{label}: {type(error).__name__}: {reason(error)}")
+                )
 
 
 if __name__ == "__main__":

@@ -40,8 +40,10 @@ def main() -> int:
     args = parser.parse_args()
     if args.root.is_file() or (args.root.is_dir() and any(args.root.iterdir())):
         raise ValueError(f"{args.root} is there already; name a new folder")
-    for split, length in (("train", args.train), ("val", args.val)):
-        data = Scenes(TASKS, length, args.size, split=split)
+    lengths = {"train": args.train, "val": args.val}
+    scenes = {split: Scenes(TASKS, length, args.size, split=split) for split, length in lengths.items()}
+    for split, data in scenes.items():
+        length = len(data)
         for index in track(range(length), split, transient=True, disable=not sys.stderr.isatty()):
             write(args.root, data, index)
         (args.root / "splits").mkdir(exist_ok=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 from tiny import run_tool, write_config
 
 from mtl.datasets import FolderDataset, Scenes
+from mtl.tasks import SemanticSegmentation
 
 LOADERS = """
 tasks = dict(semseg=dict(type="SemanticSegmentation", classes=4))
@@ -56,6 +59,40 @@ def test_every_broken_file_is_listed(data, capsys):
         assert f"{data / 'semseg' / name}.png: class id 9 is not in 0..3" in line
 
 
+def test_what_is_no_file_is_listed_like_any_broken_one(data, capsys):
+    for name, make in (("im0", os.mkfifo), ("im1", os.mkdir), ("im2", lambda path: path.symlink_to(path.name))):
+        for folder in ("images", "semseg"):
+            (data / folder / f"{name}.png").unlink()
+            make(data / folder / f"{name}.png")
+    assert check(data) == 1
+    shown = capsys.readouterr()
+    assert shown.out.endswith("6 broken\n")
+    reasons = [
+        "it is not a file but a named pipe",
+        "it is not a file but a folder",
+        "Too many levels of symbolic links",
+    ]
+    expected = [
+        f"train: cannot read the {kind} {data / folder / f'im{i}.png'}: {reason}"
+        for i, reason in enumerate(reasons)
+        for kind, folder in (("image", "images"), ("label", "semseg"))
+    ]
+    assert shown.err.splitlines() == expected
+
+
+def test_an_error_of_a_task_s_own_reader_stops_nothing(data, capsys, monkeypatch):
+    def read(task, path, reading=SemanticSegmentation.read):
+        if path.name == "im1.png":
+            raise KeyError("own")
+        return reading(task, path)
+
+    monkeypatch.setattr(SemanticSegmentation, "read", read)
+    assert check(data) == 1
+    shown = capsys.readouterr()
+    assert shown.out.endswith("1 broken\n")
+    assert shown.err == f"train: {data / 'semseg' / 'im1.png'}: KeyError: 'own'\n"
+
+
 def test_masks_of_0_and_1_are_told_of(data, capsys):
     for i in range(5):
         Image.fromarray(np.eye(8, dtype=np.uint8)).save(data / "semseg" / f"im{i}.png")
@@ -93,3 +130,5 @@ def test_scenes_are_written_as_a_folder_data_set(tmp_path, capsys):
                 np.testing.assert_allclose(found[task], target, atol=0.01 if task == "normals" else 0)
     assert run_tool("scenes.py", root, folder="data_prep") == 2
     assert "name a new folder" in capsys.readouterr().err
+    assert run_tool("scenes.py", tmp_path / "new", "--train", 1, "--val", 0, folder="data_prep") == 2
+    assert not (tmp_path / "new").exists()

@@ -6,11 +6,16 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
+from PIL import Image
+
 from mtl.engine.command_line import add_imports, friendly
 from mtl.engine.inputs import find_inputs
 from mtl.engine.output_folder import SHEET, check_folder, claim_folder
 from mtl.engine.predict import Options, predict_files
 from mtl.engine.predictor import Predictor
+from mtl.utils.files import made_folder
+from mtl.utils.images import MAX_PIXELS
+from mtl.utils.text import printable
 
 
 def parse() -> ArgumentParser:
@@ -33,6 +38,9 @@ def parse() -> ArgumentParser:
     parser.add_argument("--no-overlay", action="store_true", help="write no overlays but the contact sheet's")
     parser.add_argument("--opacity", type=float, default=0.6, help="of the overlays, 0 to 1 (0.6)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every N-th frame of a video (1)")
+    parser.add_argument(
+        "--max-pixels", type=int, default=MAX_PIXELS, metavar="N", help="of an image or a frame (%(default)s)"
+    )
     parser.add_argument("--rows", type=int, default=8, help="inputs in the contact sheet, evenly spread (8)")
     add_imports(parser)
     return parser
@@ -41,7 +49,10 @@ def parse() -> ArgumentParser:
 @friendly
 def main() -> int:
     args = parse().parse_args()
-    options = Options(args.batch_size, args.every, args.raw, not args.no_overlay, args.opacity, args.rows)
+    options = Options(
+        args.batch_size, args.every, args.raw, not args.no_overlay, args.opacity, args.rows, args.max_pixels
+    )
+    Image.MAX_IMAGE_PIXELS = args.max_pixels  # Pillow opens none of twice as many
     inputs, problems = find_inputs(args.inputs)
     if not inputs:
         raise ValueError("nothing to predict: " + "; ".join(problems))
@@ -49,10 +60,11 @@ def main() -> int:
     check_folder(out, args.overwrite, inputs)
     modules = {"imports": args.custom_imports}
     predictor = Predictor(args.checkpoint, args.weights, args.tasks, args.device, args.size, modules)
-    claim_folder(out, args.overwrite, inputs, list(predictor.tasks))
-    unusable = predict_files(predictor, inputs, out, options)
-    done = len(inputs) - len(unusable)
-    print(f"{done} of {len(inputs)} inputs predicted: {', '.join(predictor.tasks)}; see {out / SHEET if done else out}")
+    with made_folder(out):
+        claim_folder(out, args.overwrite, inputs, list(predictor.tasks))
+        done, unusable = predict_files(predictor, inputs, out, options)
+    where = printable(out / SHEET if done else out)
+    print(f"{done} of {len(inputs)} inputs predicted: {', '.join(predictor.tasks)}; see {where}")
     problems += unusable
     if problems:
         print(f"{len(problems)} could not be used or not as a whole:", file=sys.stderr)

@@ -10,6 +10,7 @@ from mtl.engine.command_line import friendly
 from mtl.report.page import check_out, summary, write_page
 from mtl.report.paper import NONE, load_paper, paper_names
 from mtl.report.runs import gather
+from mtl.utils.text import printable
 
 
 @friendly
@@ -36,9 +37,9 @@ def main() -> int:
     write_page(found, out, args.title, paper)
     print("\n".join(summary(found, out)))
     for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
-    for place, reason in found.broken:
-        print(f"left out: {place}: {reason}", file=sys.stderr)
+        print(f"note: {printable(note)}", file=sys.stderr)
+    for place, why in found.broken:
+        print(f"left out: {printable(place)}: {printable(why)}", file=sys.stderr)
     return 1 if found.broken else 0
 
 

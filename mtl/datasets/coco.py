@@ -18,6 +18,7 @@ from mtl.datasets.layout import check_level
 from mtl.registry import DATASETS, choices
 from mtl.structures import VOID, TargetKind
 from mtl.tasks.base import Task
+from mtl.utils.files import open_regular
 
 SPLITS = ("train", "val")
 
@@ -230,7 +231,8 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
         found = sorted(p.name for p in path.parent.glob("*.json"))
         raise ValueError(f"there are no annotations at {path}; {path.parent} has: {', '.join(found) or 'none'}")
     try:
-        text = path.read_text(encoding="utf-8")
+        with open_regular(path) as file:
+            text = file.read().decode("utf-8")
         yield from _walk(text)
     except (json.JSONDecodeError, UnicodeDecodeError, IndexError) as error:
         raise ValueError(f"{path} is broken or cut off: {error}") from error

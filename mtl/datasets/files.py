@@ -16,6 +16,9 @@ from mtl.datasets.base import MultiTaskDataset, Transform
 from mtl.registry import choices
 from mtl.tasks.base import Task
 from mtl.transforms.sample import Sample
+from mtl.utils.files import open_regular
+from mtl.utils.images import MAX_PIXELS, open_image
+from mtl.utils.text import printable, reason
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -23,22 +26,21 @@ Reader = Callable[[Path], "np.ndarray | None"]
 """A label file to a target of its task's kind; None where the image turns out to have none."""
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The image as it is displayed (EXIF orientation applied), ``(H, W, 3)`` uint8 RGB.
 
-    Grey, palette and CMYK images are converted; an alpha channel is dropped. Read by Pillow, because OpenCV fills what
-    is missing of a truncated JPEG with grey and says nothing.
+    Grey, palette and CMYK images are converted; an alpha channel is dropped; of an animation it is the first frame.
+    Read by Pillow, because OpenCV fills what is missing of a truncated JPEG with grey and says nothing.
 
     Raises:
-        ValueError: naming the file, where it is missing, broken, truncated or has more than 8 bits per channel (grey).
+        ValueError: naming the file, where it is missing, no regular file, broken, truncated, has more than
+            ``max_pixels``, or more than 8 bits per channel (grey).
     """
     try:
-        if not path.is_file():
-            raise ValueError("it is not a file")
-        with Image.open(path) as image:
+        with open_regular(path) as file, open_image(file, max_pixels) as image:
             return to_rgb(image)
     except Exception as error:  # decoders raise whatever their format's library does
-        raise ValueError(f"cannot read the image {path}: {error}") from error
+        raise ValueError(f"cannot read the image {printable(path)}: {reason(error)}") from error
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
@@ -56,7 +58,8 @@ def read_names(path: Path, split: str) -> list[str]:
         splits = [p.stem for p in path.parent.glob("*.txt")]
         raise ValueError(f"there is no split {split!r} (no file {path}); {choices(splits, split)}")
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        with open_regular(path) as file:
+            lines = file.read().decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a UTF-8 text file: {error}") from error
     names = [line.strip() for line in lines if line.strip()]

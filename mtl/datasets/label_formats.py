@@ -11,6 +11,8 @@ from scipy.io import loadmat
 
 from mtl.tasks.label_files import read_array, read_image
 from mtl.thinning import thin
+from mtl.utils.files import open_regular
+from mtl.utils.text import printable, reason
 
 _AXES = {"x": 0, "y": 1, "z": 2}
 _NEARLY_BLACK = 50
@@ -20,10 +22,10 @@ _NEARLY_BLACK = 50
 def read_mat(path: Path, key: str) -> Any:
     """The variable ``key`` of a MATLAB file; `ValueError` names the file where it is broken or has no such variable."""
     try:
-        found = loadmat(path, variable_names=[key])
+        with open_regular(path) as file:
+            found = loadmat(file, variable_names=[key])
     except Exception as error:  # a cut file fails in zlib, struct or numpy
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"cannot read the label {path}: {reason}") from error
+        raise ValueError(f"cannot read the label {printable(path)}: {reason(error)}") from error
     if key not in found:
         raise ValueError(f"the label {path} has no variable {key!r}")
     return found[key]

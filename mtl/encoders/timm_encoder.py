@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import timm
+from huggingface_hub import constants
+from huggingface_hub.utils import get_session
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ from mtl.encoders.sites import Site, family_of, find_sites
 from mtl.encoders.swin import pad_first
 from mtl.encoders.weights import fingerprint, load_into, locate
 from mtl.registry import ENCODERS
+from mtl.utils.text import reason
 
 
 @ENCODERS.register_module()
@@ -131,7 +134,7 @@ def _create(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module
         near = timm.list_models(f"*{name.split('_')[0]}*")[:8]
         raise ValueError(f"timm has no model {name!r}; near: {', '.join(near) or 'see timm.list_models()'}")
     try:
-        return timm.create_model(name, pretrained=pretrained, **arguments)
+        return _from_hub(name, arguments) if pretrained else timm.create_model(name, **arguments)
     except TypeError as error:
         family_of(timm.create_model(name))  # a family without sites is the likelier mistake
         raise ValueError(f"encoder {name}: {error}") from error
@@ -142,6 +145,32 @@ def _create(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module
             f"the weights of {name} cannot be had from timm's hub ({str(error).splitlines()[0]}): name a local file "
             "(encoder.weights=FILE) or start at random (encoder.weights=None)"
         ) from error
+
+
+def _from_hub(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """timm's model with its weights, from the cache alone where the hub cannot be reached; `OSError` where it has none.
+
+    The hub's own client would try to connect for a minute.
+    """
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_CONNECT_SECONDS)
+    except Exception as error:  # of the HTTP library in use, which has changed
+        if type(error).__name__ != "ReadTimeout":  # a slow network is one
+            return _from_cache(name, arguments, error)
+    return timm.create_model(name, pretrained=True, **arguments)
+
+
+_CONNECT_SECONDS = 5
+
+
+def _from_cache(name: str, arguments: dict[str, Any], unreachable: Exception) -> nn.Module:
+    offline, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        return timm.create_model(name, pretrained=True, **arguments)
+    except FileNotFoundError as error:
+        raise OSError(f"{constants.ENDPOINT} cannot be reached: {reason(unreachable)}") from error
+    finally:
+        constants.HF_HUB_OFFLINE = offline
 
 
 def _size_arguments(name: str, size: tuple[int, int]) -> dict[str, Any]:

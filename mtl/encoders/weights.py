@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from mtl.utils.files import check_regular
+
 PACKAGE = "mtl:"
 """Prefix of weights that ship with the package."""
 
@@ -55,6 +57,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 def read_tensors(path: Path) -> dict[str, Any]:
     """What a file holds, tensors and plain values; `ValueError` for anything else, which would have to run code."""
     try:
+        check_regular(path)
         if path.suffix == ".safetensors":
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)

@@ -30,6 +30,7 @@ from torch import Tensor
 from mtl.engine.files import replacing
 from mtl.models.multitask import MultiTaskModel
 from mtl.registry import ENCODERS, METHODS
+from mtl.utils.files import check_regular
 
 FORMAT = "mtl-adapter-1"
 
@@ -97,6 +98,7 @@ def digest(state: Mapping[str, Tensor]) -> str:
 def read_meta(path: Path, formats: Sequence[str] = (FORMAT,)) -> dict[str, Any]:
     """The metadata of an adapter file, or of one of other ``formats``; `ValueError` where the file is none."""
     try:
+        check_regular(path)
         with safe_open(path, "pt") as file:
             meta = file.metadata() or {}
     except (SafetensorError, OSError) as error:
@@ -120,6 +122,7 @@ def read_meta(path: Path, formats: Sequence[str] = (FORMAT,)) -> dict[str, Any]:
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of an adapter file; `ValueError` where it is broken."""
     try:
+        check_regular(path)
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
             known = (file.metadata() or {}).get("digest")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from mtl.utils.files import made_folder
+
 PART = ".mtl-part"
 """Suffix of what is not complete yet."""
 
@@ -20,21 +22,21 @@ def replacing(path: Path) -> Iterator[Path]:
     What fails in writing is an `OSError` that names ``path``.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield part
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        part.chmod(0o666 & ~mask)  # safetensors writes files that only their owner may read
-        os.replace(part, path)
-    except BaseException as error:
-        part.unlink(missing_ok=True)
-        if not isinstance(error, (OSError, SafetensorError)):
-            raise
-        if getattr(error, "filename", None) not in (None, str(part), part):
-            raise
-        if errno := getattr(error, "errno", None):
-            raise OSError(errno, os.strerror(errno), str(path)) from error
-        raise OSError(f"cannot write {str(path)!r}: {error}") from error
+    with made_folder(path.parent):
+        try:
+            yield part
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
+            mask = os.umask(0)
+            os.umask(mask)
+            part.chmod(0o666 & ~mask)  # safetensors writes files that only their owner may read
+            os.replace(part, path)
+        except BaseException as error:
+            part.unlink(missing_ok=True)
+            if not isinstance(error, (OSError, SafetensorError)):
+                raise
+            if getattr(error, "filename", None) not in (None, str(part), part):
+                raise
+            if errno := getattr(error, "errno", None):
+                raise OSError(errno, os.strerror(errno), str(path)) from error
+            raise OSError(f"cannot write {str(path)!r}: {error}") from error

@@ -13,6 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mtl.utils.files import check_regular
+from mtl.utils.images import MAX_PIXELS, check_pixels
+from mtl.utils.text import printable, reason
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg")
 """Of the files that are taken from folders and patterns; any other file can be named by itself, as an image."""
@@ -35,23 +39,27 @@ def find_inputs(arguments: Sequence[str]) -> tuple[list[Input], list[str]]:
 
     A folder gives the images and videos directly in it; a pattern may have ``**`` for the folders below.
     """
-    paths: dict[Path, Path] = {}
+    paths: dict[str, Path] = {}
     problems = []
     for argument in arguments:
         found, problem = _expand(argument)
-        problems += [problem] if problem else []
+        problems += [printable(problem)] if problem else []
         for path in found:
-            paths.setdefault(path.resolve(), path)
-    return [Input(path, name) for path, name in zip(paths.values(), _names(list(paths)), strict=True)], problems
+            paths.setdefault(os.path.realpath(path), path)  # of a link to itself too, where resolve() fails
+    names = _names(list(map(Path, paths)))
+    return [Input(path, name) for path, name in zip(paths.values(), names, strict=True)], problems
 
 
 def _expand(argument: str) -> tuple[list[Path], str]:
-    path = Path(argument).expanduser()
+    path = Path(os.path.expanduser(argument))
     if path.is_dir():
-        found = _usable(sorted(path.iterdir()))
+        try:
+            found = _usable(sorted(path.iterdir()))
+        except OSError as error:
+            return [], f"cannot list the folder {argument}: {reason(error)}"
         below = f"folders below are taken by a quoted pattern, '{path}/**/*.jpg'"
         return found, "" if found else f"there are no images or videos in the folder {argument} ({below})"
-    if path.exists():
+    if os.path.lexists(path):
         return [path], ""
     if glob.has_magic(argument):
         found = _usable([Path(p) for p in sorted(glob.glob(os.path.expanduser(argument), recursive=True))])
@@ -61,8 +69,8 @@ def _expand(argument: str) -> tuple[list[Path], str]:
 
 def _usable(paths: Sequence[Path]) -> list[Path]:
     suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
-    # a link to what is gone is an image that cannot be read
-    return [p for p in paths if p.suffix.lower() in suffixes and not p.name.startswith(".") and not p.is_dir()]
+    # what cannot be read, such as a folder or a link to what is gone, is an input that is told of
+    return [p for p in paths if p.suffix.lower() in suffixes and not p.name.startswith(".")]
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -100,17 +108,26 @@ class Video:
     Args:
         path: the file.
         every: take the frames 0, N, 2N, ...
+        max_pixels: of a frame.
 
     Raises:
-        ValueError: it cannot be opened.
+        ValueError: it cannot be opened, or its frames are too large.
     """
 
-    def __init__(self, path: Path, every: int = 1) -> None:
-        with quiet_opencv():
-            self._capture = cv2.VideoCapture(str(path))
-        if not self._capture.isOpened():
-            raise ValueError(f"cannot read the video {path}: it is broken, empty or of an unknown format")
-        self.path = path
+    def __init__(self, path: Path, every: int = 1, max_pixels: int = MAX_PIXELS) -> None:
+        self.name = printable(path)
+        try:
+            check_regular(path)
+            with quiet_opencv():
+                # FFmpeg takes a name such as "concat:a" for a protocol unless it begins with a slash
+                self._capture = cv2.VideoCapture(os.path.abspath(path))
+            if not self._capture.isOpened():
+                raise ValueError("it is broken, empty or of an unknown format")
+            width, height = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH), self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+            check_pixels(int(width), int(height), max_pixels)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"cannot read the video {self.name}: {reason(error)}") from error
+        self.suffix = path.suffix.lower()
         self.every = every
         self.fps = (self._capture.get(cv2.CAP_PROP_FPS) or 25.0) / every
         self._count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -118,20 +135,20 @@ class Video:
         """As the file's header says, which need not be true."""
 
     def frames(self) -> Iterator[np.ndarray]:
-        """``(H, W, 3)`` uint8 RGB, turned as the file says; `ValueError` at the end where there are too few."""
+        """``(H, W, 3)`` uint8 RGB, turned as the file says; `ValueError` where one is broken or the last ones lack."""
         index = 0
         try:
             while self._capture.grab():
                 if index % self.every == 0:
                     done, frame = self._capture.retrieve()
                     if not done:
-                        break
+                        raise ValueError(f"the video {self.name} is broken: its frame {index} cannot be decoded")
                     yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
                 index += 1
         finally:
             self._capture.release()
         if index == 0:
-            raise ValueError(f"the video {self.path} has no frames")
+            raise ValueError(f"the video {self.name} has no frames")
         # other containers do not count their frames, FFmpeg guesses then
-        if self.path.suffix.lower() in (".mp4", ".m4v", ".mov", ".avi") and index < 0.95 * self._count:
-            raise ValueError(f"the video {self.path} is cut off: it ends after {index} of {self._count} frames")
+        if self.suffix in (".mp4", ".m4v", ".mov", ".avi") and index < 0.95 * self._count:
+            raise ValueError(f"the video {self.name} is cut off: it ends after {index} of {self._count} frames")

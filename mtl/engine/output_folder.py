@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtl.engine.files import replacing
 from mtl.engine.inputs import Input
+from mtl.utils.files import open_regular
 
 MANIFEST = "predictions.json"
 """The input of each name, and what could not be used."""
@@ -31,7 +33,8 @@ def check_folder(out: Path, overwrite: bool, inputs: Sequence[Input]) -> dict[st
         if item.path.resolve().is_relative_to(out.resolve()):
             raise ValueError(f"the input {item.path} lies in {out}, whose contents --overwrite replaces")
     try:
-        return dict(json.loads((out / MANIFEST).read_text("utf-8")))
+        with open_regular(out / MANIFEST) as file:
+            return dict(json.load(file))
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(
             f"{out} holds no earlier prediction (no {MANIFEST}), so that nothing there is replaced; give another --out"
@@ -44,10 +47,10 @@ def claim_folder(out: Path, overwrite: bool, inputs: Sequence[Input], tasks: Seq
     for name in [*(task for task in earlier.get("tasks", []) if str(task).isidentifier()), "raw"] if earlier else []:
         shutil.rmtree(out / name, ignore_errors=True)
     (out / SHEET).unlink(missing_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
     write_manifest(out, {"tasks": list(tasks)})
 
 
 def write_manifest(out: Path, content: Mapping[str, Any]) -> None:
     # escaped: a name that is not UTF-8, as old archives bring, cannot be encoded
-    (out / MANIFEST).write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    with replacing(out / MANIFEST) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n", "utf-8")

@@ -8,19 +8,26 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mtl.engine.pictures import font, seen
+from mtl.engine.pictures import font, legible, seen
 from mtl.tasks.base import Task
 
 _MARGIN, _LINE, _WIDTH, _HEIGHT = 8, 18, 256, 320
+_STRIP = 2**20
+"""Pixels that are mixed at a time: floats of a whole photograph are large."""
 
 Colour = tuple[int, int, int]
 
 
 def overlay(task: Task, image: np.ndarray, prediction: np.ndarray, opacity: float = 0.6) -> np.ndarray:
     """The task's picture over ``image`` ``(H, W, 3)`` uint8 RGB, as opaque as `Task.coverage` times ``opacity``."""
-    share = (opacity * task.coverage(prediction))[..., None].astype(np.float32)
-    mixed = image + share * (task.draw(prediction).astype(np.float32) - image)
-    return np.round(mixed).astype(np.uint8)
+    picture, coverage = task.draw(prediction), task.coverage(prediction)
+    mixed = np.empty_like(image)
+    rows = max(1, _STRIP // image.shape[1])
+    for top in range(0, len(image), rows):
+        part = slice(top, top + rows)
+        share = (opacity * coverage[part])[..., None].astype(np.float32)
+        mixed[part] = np.round(image[part] + share * (picture[part].astype(np.float32) - image[part]))
+    return mixed
 
 
 class ContactSheet:
@@ -58,19 +65,19 @@ class ContactSheet:
         sheet = Image.new("RGB", (columns * (_WIDTH + _MARGIN) + _MARGIN, height), "white")
         draw = ImageDraw.Draw(sheet)
         for column, title in enumerate(["image", *self.tasks]):
-            draw.text((_MARGIN + column * (_WIDTH + _MARGIN), 4), title, fill="black", font=font())
+            draw.text((_MARGIN + column * (_WIDTH + _MARGIN), 4), legible(title), fill="black", font=font())
         y = _LINE + _MARGIN
         for (caption, panels), h in zip(self.rows, heights, strict=True):
             for column, panel in enumerate(panels):
                 x = _MARGIN + column * (_WIDTH + _MARGIN) + (_WIDTH - panel.shape[1]) // 2
                 sheet.paste(Image.fromarray(panel), (x, y))
-            draw.text((_MARGIN, y + h + 1), _shortened(caption, draw), fill=(90, 90, 90), font=font())
+            draw.text((_MARGIN, y + h + 1), _shortened(legible(caption), draw), fill=(90, 90, 90), font=font())
             y += h + _LINE + _MARGIN
         for column, (name, task) in enumerate(self.tasks.items(), start=1):
             x = _MARGIN + column * (_WIDTH + _MARGIN)
             for i, (label, colour) in enumerate(entry for entry in task.legend() if entry in self.legends[name]):
                 draw.rectangle((x, y + i * _LINE + 2, x + 12, y + i * _LINE + 14), fill=colour, outline=(80, 80, 80))
-                draw.text((x + 18, y + i * _LINE), label, fill="black", font=font())
+                draw.text((x + 18, y + i * _LINE), legible(label), fill="black", font=font())
         return sheet
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
+import unicodedata
 from collections.abc import Mapping
+from pathlib import Path
 
 import cv2
+import matplotlib
 import numpy as np
+from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from mtl.structures import MultiTaskSample
 from mtl.tasks.base import Task
+from mtl.utils.text import escape
 
 _MARGIN, _LINE, _MIN_SIDE = 8, 18, 224
 
@@ -51,21 +56,21 @@ def comparison(
         resized = cv2.resize(panel, (W, H), interpolation=cv2.INTER_AREA if small else cv2.INTER_NEAREST)
         sheet.paste(Image.fromarray(resized), (x, y))
 
-    draw.text((_MARGIN, 4), str(truth.get("name", "")), fill="black", font=letters)
+    draw.text((_MARGIN, 4), legible(str(truth.get("name", ""))), fill="black", font=letters)
     paste(pixels, 0, 0)
     draw.text(
         (_MARGIN, _LINE + _MARGIN + H + _MARGIN + 4), "above: truth\nbelow: prediction", fill="black", font=letters
     )
     for column, (name, task) in enumerate(tasks.items(), start=1):
         x = _MARGIN + column * (W + _MARGIN)
-        draw.text((x, 4), name, fill="black", font=letters)
+        draw.text((x, 4), legible(name), fill="black", font=letters)
         target, prediction = truth.target(name), predicted.prediction(name)
         paste(None if target is None else task.draw(target.cpu().numpy()), column, 0, "no label")
         paste(None if prediction is None else task.draw(prediction.cpu().numpy()), column, 1, "not predicted")
         for i, (label, colour) in enumerate(legends[name]):
             y = _LINE + _MARGIN + 2 * (H + _MARGIN) + i * _LINE
             draw.rectangle((x, y + 2, x + 12, y + 14), fill=colour, outline=(80, 80, 80))
-            draw.text((x + 18, y), label, fill="black", font=letters)
+            draw.text((x + 18, y), legible(label), fill="black", font=letters)
     return sheet
 
 
@@ -82,6 +87,21 @@ def seen(task: Task, pixels: np.ndarray) -> list[tuple[str, tuple[int, int, int]
     return present if len(colours) <= len(entries) + 1 else entries
 
 
+_FONT = str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
+"""Latin, Greek, Cyrillic and more; Pillow's own font has Latin without accents."""
+
+
 @functools.cache
-def font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size=13)
+def font() -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(_FONT, 12)
+
+
+def legible(text: str) -> str:
+    """``text`` in one line, with escapes for the characters that the font has no picture of."""
+    composed = unicodedata.normalize("NFC", text)  # u and two dots, as macOS names files, are drawn side by side
+    return "".join(c if c.isprintable() and ord(c) in _glyphs() else escape(c) for c in composed)
+
+
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    return frozenset(FT2Font(_FONT).get_charmap())

@@ -29,7 +29,7 @@ def save_timm(model: MultiTaskModel, folder: Path) -> list[str]:
     encoder = model.encoder
     models = {task: model.method.merge(encoder, model.task_names.index(task)).eval() for task in model.task_names}
     images = torch.randn(2, 3, *encoder.size, generator=torch.Generator().manual_seed(0))
-    lines, arguments = [], {**encoder.arguments, "num_classes": 0}
+    lines, arguments, files = [], {**encoder.arguments, "num_classes": 0}, {}
     for task, merged_one in models.items():
         state = {name: value.detach().cpu().clone().contiguous() for name, value in merged_one.state_dict().items()}
         plain = timm.create_model(encoder.name, **arguments).eval()
@@ -42,9 +42,11 @@ def save_timm(model: MultiTaskModel, folder: Path) -> list[str]:
             )
         worst = _difference_of_maps(model, task, plain, images)
         meta = {"name": encoder.name, "arguments": json.dumps(arguments), "task": task, "base": encoder.fingerprint}
-        with replacing(folder / f"{task}.safetensors") as part:
-            save_file(state, part, meta)
+        files[folder / f"{task}.safetensors"] = state, meta
         lines.append(f"{folder / task}.safetensors: largest difference of timm's features to the model's {worst:.1e}")
+    for path, (state, meta) in files.items():  # none unless all can be had
+        with replacing(path) as part:
+            save_file(state, part, meta)
     given = "".join(f", {key}={value!r}" for key, value in arguments.items())
     lines += [
         f"  timm.create_model({encoder.name!r}{given})"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mtl.registry import choices
+from mtl.utils.files import open_regular
 
 Source: TypeAlias = "Mapping[str, float] | str | Path | Sequence[Source]"
 
@@ -101,7 +102,8 @@ def _join(parts: list[dict[str, float]]) -> dict[str, float]:
 
 def _read_main(path: Path) -> dict[str, float]:
     try:
-        data = json.loads(path.read_text("utf-8"))
+        with open_regular(path) as file:
+            data = json.loads(file.read().decode("utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     main = data.get("main") if isinstance(data, dict) else None

@@ -17,6 +17,8 @@ from mtl.report.plot import Point, delta_plot, loss_plot
 from mtl.report.remarks import MISSING, counted, relative_to
 from mtl.report.runs import Found, Run, delta, seed_of
 from mtl.report.tables import Row, Table, make_tables, over_runs
+from mtl.utils.files import open_regular
+from mtl.utils.text import printable
 from mtl.version import __version__
 
 MARK = '<meta name="generator" content="mtl report">'
@@ -41,21 +43,24 @@ def check_out(out: Path) -> None:
     if out.suffix != ".html" or out.is_dir():
         raise ValueError(f"--out names an .html file, not {str(out)!r}")
     if out.exists():
-        with out.open("rb") as file:
+        with open_regular(out) as file:
             if MARK.encode() not in file.read(4096):
                 raise ValueError(f"{out} is no report of this tool and stays as it is; choose another --out")
 
 
 def write_page(found: Found, out: Path, title: str, paper: Paper | None) -> None:
-    """Write the report; pictures that cannot be read are added to ``found.broken``."""
+    """Write the report; pictures and logs that cannot be read are added to ``found.broken``."""
     tables = make_tables(found.runs)
     pictures, broken, left_out = pictures_of(found.runs)
-    found.broken += broken
+    logged = {run.path: losses_of(run) for run in found.runs}
+    losses = {path: own for path, (own, _) in logged.items()}
+    found.broken += [*broken, *(entry for _, unread in logged.values() for entry in unread)]
     if left_out:
         found.notes.append(f"{left_out} pictures are left out to keep the page small")
     environment = Environment(
         loader=PackageLoader("mtl.report", ""),
         autoescape=True,
+        finalize=lambda value: printable(value, keep="\n\t") if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -64,14 +69,14 @@ def write_page(found: Found, out: Path, title: str, paper: Paper | None) -> None
         mark=Markup(MARK),
         title=title,
         version=__version__,
-        tables=[(table, _plot(table, paper), _details(table, pictures)) for table in tables],
+        tables=[(table, _plot(table, paper), _details(table, pictures, losses)) for table in tables],
         paper=paper,
         broken=found.broken,
         notes=found.notes,
         runs=counted(len(found.runs), "result"),
     )
     with replacing(out) as part:
-        part.write_text(text, "utf-8", errors="replace")  # names of folders need not be UTF-8
+        part.write_text(text, "utf-8")
 
 
 def _plot(table: Table, paper: Paper | None) -> Markup | None:
@@ -87,16 +92,20 @@ def _point(row: Row) -> Point | None:
     value, deviation = over_runs(row.runs, delta)
     if value is None:
         return None
-    return Point(row.plot_label, row.runs[0].result["parameters"]["encoder"] / 1e6, value, deviation, own=True)
+    return Point(
+        printable(row.plot_label), row.runs[0].result["parameters"]["encoder"] / 1e6, value, deviation, own=True
+    )
 
 
-def _details(table: Table, pictures: dict[Path, list[Picture]]) -> list[Detail]:
-    return [_detail(run, row, pictures[run.path]) for row in table.rows for run in row.runs]
+Losses = list[tuple[int, float]]
 
 
-def _detail(run: Run, row: Row, pictures: list[Picture]) -> Detail:
+def _details(table: Table, pictures: dict[Path, list[Picture]], losses: dict[Path, Losses]) -> list[Detail]:
+    return [_detail(run, row, pictures[run.path], losses[run.path]) for row in table.rows for run in row.runs]
+
+
+def _detail(run: Run, row: Row, pictures: list[Picture], losses: Losses) -> Detail:
     result, seed = run.result, seed_of(run)
-    losses = losses_of(run)
     value, checkpoint = delta(run), result.get("checkpoint")
     facts = [("result", str(run.path)), ("config", str(result.get("config", MISSING)))]
     facts += [("checkpoint", str(checkpoint))] if checkpoint else []
@@ -125,4 +134,4 @@ def summary(found: Found, out: Path) -> Sequence[str]:
     """What was written, for the terminal."""
     tables = len(make_tables(found.runs))
     counts = f"{counted(len(found.runs), 'result')} in {counted(tables, 'table')}"
-    return [f"{counts}: {out} ({out.stat().st_size / 1e6:.1f} MB)"]
+    return [f"{counts}: {printable(out)} ({out.stat().st_size / 1e6:.1f} MB)"]

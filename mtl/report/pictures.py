@@ -12,12 +12,20 @@ from pathlib import Path
 
 from PIL import Image
 
+from mtl.engine.run_folder import checkpoint_number
 from mtl.report.runs import Run
+from mtl.utils.files import open_regular
+from mtl.utils.images import open_image
+from mtl.utils.text import reason
 
 BUDGET = 8_000_000
 """Characters of pictures in a page."""
 PER_RUN = 4
-_WIDTH = 1200
+_LARGEST = 1e30
+"""Of steps and losses: no axis has room for larger ones."""
+_WIDTH, _HEIGHT = 1200, 4000
+_MAX_PIXELS = 50_000_000
+"""Of a picture: those that training draws have a hundredth of it."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +53,8 @@ def pictures_of(runs: Sequence[Run]) -> tuple[dict[Path, list[Picture]], list[tu
             continue
         try:
             picture = _encode(file)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            broken.append((str(file), f"not a picture that can be read ({type(error).__name__})"))
+        except Exception as error:  # decoders raise whatever their format's library does
+            broken.append((str(file), f"not a picture that can be read ({reason(error)})"))
             continue
         used += len(picture.uri)
         found[path].append(picture)
@@ -61,45 +69,51 @@ def _in_turn(files: dict[Path, list[Path]]) -> Iterator[tuple[Path, Path]]:
 def _files(run: Run) -> list[Path]:
     """Those of the test, or of the last validation that drew some."""
     folder = run.path.parent / "pictures"
-    folders = (
-        [folder / "test"] if run.is_test else sorted((p for p in folder.glob("*_*") if p.is_dir()), key=_number)[-1:]
-    )
-    return [file for one in folders for file in sorted(one.glob("*.png"))]
+    if run.is_test:
+        return sorted((folder / "test").glob("*.png"))
+    numbers = {one: number for one in folder.glob("*") if (number := checkpoint_number(one)) is not None}
+    drawn = [files for one in sorted(numbers, key=lambda one: numbers[one]) if (files := sorted(one.glob("*.png")))]
+    return drawn[-1] if drawn else []
 
 
-def _number(folder: Path) -> int:
-    number = folder.name.rpartition("_")[2]
-    return int(number) if number.isdigit() else -1
-
-
-def _encode(file: Path) -> Picture:
-    with Image.open(file) as image:
+def _encode(path: Path) -> Picture:
+    with open_regular(path) as file, open_image(file, _MAX_PIXELS) as image:
         picture = image.convert("RGB")
-    if picture.width > _WIDTH:
-        picture = picture.resize((_WIDTH, round(picture.height * _WIDTH / picture.width)), Image.Resampling.LANCZOS)
+    scale = min(1, _WIDTH / picture.width, _HEIGHT / picture.height)
+    if scale < 1:
+        size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
     data = io.BytesIO()
     picture.save(data, "WEBP", quality=80)
     uri = "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()
-    return Picture(file.stem, uri, picture.width, picture.height)
+    return Picture(path.stem, uri, picture.width, picture.height)
 
 
-def losses_of(run: Run) -> list[tuple[int, float]]:
-    """Step and training loss that a run logged, over all its starts; a later start's steps replace an earlier one's."""
-    if run.is_test:
-        return []
+def losses_of(run: Run) -> tuple[list[tuple[int, float]], list[tuple[str, str]]]:
+    """Step and training loss that a run logged, and the files that cannot be read with the reason.
+
+    They are of all its starts; a later start's steps replace an earlier one's.
+    """
     losses: dict[int, float] = {}
-    for path in sorted(run.path.parent.glob("*/vis_data/scalars.json")):
-        own = dict(_logged(path))
+    broken = []
+    for path in [] if run.is_test else sorted(run.path.parent.glob("*/vis_data/scalars.json")):
+        try:
+            own = dict(_logged(path))
+        except OSError as error:
+            broken.append((str(path), f"cannot be read ({reason(error)})"))
+            continue
         losses = {step: loss for step, loss in losses.items() if step < min(own, default=math.inf)} | own
-    return sorted(losses.items())
+    return sorted(losses.items()), broken
 
 
 def _logged(path: Path) -> Iterator[tuple[int, float]]:
-    for line in path.read_text("utf-8", errors="replace").splitlines():
+    with open_regular(path) as file:
+        lines = file.read().decode("utf-8", errors="replace").splitlines()
+    for line in lines:
         try:
             record = json.loads(line)
             step, loss = int(record["step"]), float(record["loss"])
-        except (ValueError, TypeError, KeyError, OverflowError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             continue  # a validation's record, or a line that a kill cut off
-        if step > 0 and math.isfinite(loss):
+        if 0 < step < _LARGEST and abs(loss) < _LARGEST:  # not for NaN
             yield step, loss

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mtl.evaluation.delta_m import delta_m
+from mtl.utils.files import open_regular
+from mtl.utils.text import reason
 
 NAMES = ("result.json", "test.json")
 """Of a run folder's result, the first that is there."""
@@ -66,10 +69,10 @@ def gather(places: Sequence[str]) -> Found:
     `ValueError` where there is none.
     """
     found = Found()
-    seen: dict[Path, Path] = {}
+    seen: dict[str, Path] = {}
     contents: dict[str, Path] = {}
     for path in _files(places, found):
-        first = seen.setdefault(path.resolve(), path)
+        first = seen.setdefault(os.path.realpath(path), path)
         if first is not path:
             found.notes.append(f"{path} is named twice and counted once")
             continue
@@ -93,7 +96,7 @@ def gather(places: Sequence[str]) -> Found:
 def _files(places: Sequence[str], found: Found) -> list[Path]:
     files: list[Path] = []
     for place in places:
-        matched = [place] if Path(place).exists() else sorted(glob.glob(place, recursive=True))
+        matched = [place] if os.path.lexists(place) else sorted(glob.glob(place, recursive=True))
         if not matched:
             found.broken.append((place, "no such file or folder, and nothing matches it as a glob"))
         for path in map(Path, matched):
@@ -102,7 +105,8 @@ def _files(places: Sequence[str], found: Found) -> list[Path]:
 
 
 def _in_folder(folder: Path, found: Found) -> list[Path]:
-    holders = {path.parent for name in NAMES for path in folder.rglob(name)}
+    # by a pattern, which finds links to nowhere too
+    holders = {path.parent for path in folder.rglob("*.json") if path.name in NAMES}
     started = {path.parent for path in folder.rglob("last_checkpoint")}
     for run in sorted(started - holders):
         found.broken.append((str(run), "a run without a result: tools/train.py --resume finishes it"))
@@ -110,7 +114,7 @@ def _in_folder(folder: Path, found: Found) -> list[Path]:
         found.broken.append((str(folder), f"no {' or '.join(NAMES)} in it or below"))
     results = []
     for run in sorted(holders):
-        first, *others = [run / name for name in NAMES if (run / name).is_file()]
+        first, *others = [run / name for name in NAMES if os.path.lexists(run / name)]
         results.append(first)
         found.notes += [f"{other} is not shown beside {first.name}: name it to show it" for other in others]
     return results
@@ -119,7 +123,8 @@ def _in_folder(folder: Path, found: Found) -> list[Path]:
 def read_run(path: Path) -> Run:
     """A result file; `ValueError` says what is wrong with it, without its name."""
     try:
-        result = json.loads(path.read_text("utf-8"))
+        with open_regular(path) as file:
+            result = json.loads(file.read().decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError("not a text file") from error
     except RecursionError as error:
@@ -127,10 +132,13 @@ def read_run(path: Path) -> Run:
     except ValueError as error:
         raise ValueError(f"not JSON, or cut off ({error})") from error
     except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror})") from error
+        raise ValueError(f"cannot be read ({reason(error)})") from error
     _check(result)
-    beside = path.with_name("config.py")
-    text = beside.read_text("utf-8", errors="replace") if beside.is_file() else ""
+    try:
+        with open_regular(path.with_name("config.py")) as file:
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        text = ""
     return Run(path, result, text or json.dumps(result["settings"], indent=1, ensure_ascii=False))
 
 

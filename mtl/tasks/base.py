@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtl.structures import VOID, TargetKind
+from mtl.tasks.colours import is_background
 
 Reduce = Callable[[Tensor], Tensor]
 """Sums a tensor over all processes; the identity in one process."""
@@ -106,14 +107,14 @@ class Task:
     def coverage(self, value: np.ndarray) -> np.ndarray:
         """How much of the image the picture of a target or prediction hides in an overlay, float32 ``(H, W)`` in 0..1.
 
-        Probabilities as far as they are high; ids of classes and edges unless they are void or a 0 that the legend
-        calls "background"; vectors and depth everywhere.
+        Probabilities as far as they are high; ids of classes and edges unless they are void or a 0 whose label is
+        "background"; vectors and depth everywhere.
         """
         if self.kind in (TargetKind.VECTORS, TargetKind.DEPTH):
             return np.ones(value.shape[:2], np.float32)
         if np.issubdtype(value.dtype, np.floating):
             return value.clip(0, 1).astype(np.float32)
-        ground = [label for label, _ in self.legend()[:1]] == ["background"]
+        ground = any(is_background(label) for label, _ in self.legend()[:1])
         return ((value != VOID) & ((value != 0) | (not ground))).astype(np.float32)
 
     def legend(self) -> list[tuple[str, tuple[int, int, int]]]:

@@ -26,16 +26,28 @@ def _palette() -> np.ndarray:
 
 
 _PALETTE = _palette()
+_FIRST = (0, 135, 255)
+"""Of class 0 where it is no background: VOC's black darkens an overlay. No other bright colour is as far from the rest.
+"""
 
 
-def draw_classes(value: np.ndarray) -> np.ndarray:
+def is_background(label: str) -> bool:
+    """Whether a class of this name is what is left of an image: it is drawn black, and nothing in an overlay."""
+    return label.strip().lower() == "background"
+
+
+def draw_classes(value: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """``(H, W)`` class ids to their colours, uint8 ``(H, W, 3)``, RGB."""
-    return _PALETTE[value]
+    picture = _PALETTE[value]
+    if not is_background(classes[0]):
+        picture[value == 0] = _FIRST
+    return picture
 
 
 def class_legend(classes: Sequence[str]) -> list[tuple[str, tuple[int, int, int]]]:
     """The name and the RGB colour of every class."""
-    return [(name, (int(r), int(g), int(b))) for name, (r, g, b) in zip(classes, _PALETTE, strict=False)]
+    colours = draw_classes(np.arange(len(classes)), classes).tolist()
+    return [(name, tuple(colour)) for name, colour in zip(classes, colours, strict=True)]
 
 
 def heat(probability: np.ndarray) -> np.ndarray:

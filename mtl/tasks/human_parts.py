@@ -61,7 +61,7 @@ class HumanParts(Task):
         return iou_metrics(statistics, self.classes)
 
     def draw(self, value: np.ndarray) -> np.ndarray:
-        return draw_classes(value)
+        return draw_classes(value, self.classes)
 
     def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
         return class_legend(self.classes)

@@ -6,9 +6,11 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mtl.structures import VOID
+from mtl.utils.files import open_regular
+from mtl.utils.images import open_image
+from mtl.utils.text import printable, reason
 
 _CHANNELS = {"1": 1, "L": 1, "P": 1, "RGB": 3}
 _PNG_SIGNATURE, _PNG_BIT_DEPTH, _JPEG_SIGNATURE = b"\x89PNG\r\n\x1a\n", 24, b"\xff\xd8"
@@ -19,21 +21,9 @@ def read_image(path: Path, channels: int, levels: bool = False) -> np.ndarray:
     """An image file's numbers as uint8: ``(H, W)`` for 1 channel, ``(H, W, 3)`` RGB for 3.
 
     They are as stored, class ids or palette indices; with ``levels`` grey of 1, 2 or 4 bits is stretched to 0..255.
-    `ValueError` where the file cannot be decoded,
-    is cut off, has 16 bits per channel, or another number of channels.
+    `ValueError` where the file cannot be decoded, is cut off, has 16 bits per channel, or another number of channels.
     """
-    if Path(path).exists() and not Path(path).is_file():
-        raise ValueError(f"cannot read the label {path}: it is not a file")
-    try:
-        data = Path(path).read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            mode, array = image.mode, np.array(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason: object = error
-        if isinstance(error, Image.UnidentifiedImageError):
-            reason = "it is no image" if data else "the file is empty"
-        raise ValueError(f"cannot read the label {path}: {reason}") from error
+    data, mode, array = _decoded(path)
     # Pillow cuts a 16-bit RGB PNG down to 8 bits without a word
     depth = data[_PNG_BIT_DEPTH] if data.startswith(_PNG_SIGNATURE) else 8
     if depth == 16 or mode.startswith("I"):
@@ -50,26 +40,32 @@ def read_image(path: Path, channels: int, levels: bool = False) -> np.ndarray:
     return array // np.uint8(_STRETCH.get(depth, 1)) if mode == "L" else array
 
 
+def _decoded(path: Path) -> tuple[bytes, str, np.ndarray]:
+    """An image file's bytes, Pillow's mode, and the pixels; `ValueError` names the file."""
+    try:
+        with open_regular(path) as file:
+            data = file.read()
+        with open_image(io.BytesIO(data)) as image:
+            return data, image.mode, np.array(image)
+    except Exception as error:  # decoders raise whatever their format's library does
+        raise ValueError(f"cannot read the label {printable(path)}: {reason(error)}") from error
+
+
 def read_array(path: Path) -> np.ndarray:
     """The array of a ``.npy`` file, never a pickled object; `ValueError` names the file."""
     try:
-        array = np.load(path, allow_pickle=False)
+        with open_regular(path) as file:
+            array = np.load(file, allow_pickle=False)
     except Exception as error:  # a broken header fails in numpy, tokenize or zipfile
-        raise ValueError(f"cannot read the label {path}: {' '.join(str(error).split())}") from error
+        raise ValueError(f"cannot read the label {printable(path)}: {reason(error)}") from error
     if not isinstance(array, np.ndarray):
-        array.close()
         raise ValueError(f"the label {path} is a .npz of several arrays; save one with numpy.save")
     return array
 
 
 def read_levels16(path: Path) -> np.ndarray:
     """A grey image of 16 bits a pixel, ``(H, W)`` uint16; `ValueError` where it is another."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            mode, array = image.mode, np.array(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot read the label {path}: {error}") from error
+    _, mode, array = _decoded(path)
     # older Pillow opens 16 bits as "I", as it does 32
     if not mode.startswith("I") or array.min() < 0 or array.max() > 65535:
         raise ValueError(f"the label {path} has the channels {mode!r}, not one of 16 bits")

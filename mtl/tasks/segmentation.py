@@ -38,11 +38,23 @@ def cross_entropy(logits: Tensor, target: Tensor, reduce: Reduce) -> Tensor:
     return total / reduce((target != VOID).sum()).clamp(min=1)
 
 
+_HELD = 2**28
+"""Logits at the image's size that are in memory at a time, 1 GiB: 21 classes of 12 megapixels."""
+
+
 def predict_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """``(B, K, h, w)`` logits to ``(B, H, W)`` uint8 class ids; one image at a time, K full-size maps are large."""
+    """``(B, K, h, w)`` logits to ``(B, H, W)`` uint8 class ids; one image, or one class of a large one, at a time."""
     ids = torch.empty(len(logits), *size, dtype=torch.uint8, device=logits.device)
-    for image, out in zip(logits, ids, strict=True):
-        out.copy_(upsample(image[None].float(), size)[0].argmax(0))
+    for image, out in zip(logits.float(), ids, strict=True):
+        if len(image) * size[0] * size[1] <= _HELD:
+            out.copy_(upsample(image[None], size)[0].argmax(0))
+            continue
+        best = upsample(image[None, :1], size)[0, 0]
+        out.zero_()
+        for k in range(1, len(image)):
+            values = upsample(image[None, k : k + 1], size)[0, 0]
+            out.masked_fill_(values > best, k)  # the first of equal ones stays, as in argmax
+            best = torch.maximum(best, values)
     return ids
 
 

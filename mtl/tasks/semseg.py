@@ -60,7 +60,7 @@ class SemanticSegmentation(Task):
         return {"mIoU": ious.pop("mIoU"), "pixel_acc": accuracy} | ious
 
     def draw(self, value: np.ndarray) -> np.ndarray:
-        return draw_classes(value)
+        return draw_classes(value, self.classes)
 
     def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
         return class_legend(self.classes)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import time
 
 import pytest
 import timm
 import torch
 from conftest import SIZES, SMALL_ENCODERS, small_encoder
+from huggingface_hub import constants
 from safetensors.torch import save_file
 from torch import nn
 
@@ -135,6 +137,42 @@ def test_hub_weights_are_asked_of_timm(monkeypatch):
     small_encoder("swin", weights=True)
     assert asked["pretrained"] is True
     assert asked["img_size"] == (64, 96)
+
+
+def test_without_a_network_the_hub_is_asked_once(monkeypatch, tmp_path):
+    def wait(seconds):
+        raise AssertionError(f"waits {seconds} s before it asks again")
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(time, "sleep", wait)
+    with pytest.raises(ValueError, match=r"http://127.0.0.1:9 cannot be reached: .*\(encoder.weights=FILE\)"):
+        small_encoder("swin", weights=True)
+    assert not constants.HF_HUB_OFFLINE
+
+
+class ReadTimeout(Exception):  # noqa: N818
+    """As both HTTP libraries that the hub's client has used call it."""
+
+
+@pytest.mark.parametrize(("answer", "offline"), [(ConnectionError, True), (ReadTimeout, False), (None, False)])
+def test_weights_in_the_cache_need_no_network_and_slow_networks_work(answer, offline, monkeypatch):
+    class Session:
+        def head(self, url, timeout):
+            if answer is not None:
+                raise answer
+
+    seen, create = [], timm.create_model
+
+    def spy(name, pretrained=False, **options):
+        seen.append((pretrained, constants.HF_HUB_OFFLINE))
+        return create(name, pretrained=False, **options)
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("mtl.encoders.timm_encoder.get_session", Session)
+    monkeypatch.setattr(timm, "create_model", spy)
+    small_encoder("swin", weights=True)
+    assert seen == [(True, offline)]
 
 
 def test_shipped_weights_are_small_and_load():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -12,10 +14,13 @@ from PIL import Image
 from tiny import run_tool
 from trained import write_checkpoints
 
+import mtl.engine.predict
 from mtl import Predictor
 from mtl.engine.inputs import find_inputs
 from mtl.engine.overlays import ContactSheet, overlay
-from mtl.tasks import HumanParts, Saliency, SurfaceNormals
+from mtl.engine.pictures import font, legible
+from mtl.tasks import HumanParts, Saliency, SemanticSegmentation, SurfaceNormals
+from mtl.utils.text import printable
 
 TASKS = ["semseg", "human_parts", "saliency", "normals"]
 
@@ -264,7 +269,8 @@ def test_an_overlay_leaves_the_background_as_it_is():
     clear = (ids == 0) | (ids == 255)
     assert (drawn[clear] == 100).all()
     np.testing.assert_allclose(drawn[~clear], (100 + HumanParts().draw(ids)[~clear].astype(float)) / 2, atol=0.5)
-    assert (overlay(HumanParts(["sky", "sea", "land"]), image, ids, 1)[0, 0] == 0).all(), "a class like any other"
+    for ground in ("background", " Background"):
+        assert (overlay(HumanParts([ground, "sea", "land"]), image, ids, 1)[0, 0] == 100).all()
     probability = np.array([[0, 0.5, 1]] * 2, np.float32)
     assert (overlay(Saliency(), image, probability, 1)[:, 0] == 100).all()
     assert (overlay(Saliency(), image, probability, 1)[:, 2] == Saliency().draw(probability)[:, 2]).all()
@@ -284,3 +290,261 @@ def test_the_contact_sheet_names_what_is_seen():
     assert [panels[0].shape[:2] for _, panels in sheet.rows] == [(128, 256), (320, 11)]
     assert {label for label, _ in sheet.legends["parts"]} == {"torso"}
     assert sheet.draw().width == 3 * (256 + 8) + 8
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def bomb(path, side=70_000):
+    """A small PNG whose header says ``side`` x ``side``."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(1_000_000))), (b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+
+
+def animation(path):
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+
+def broken_exif(path):
+    exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x01\x03\0\xff\xff\xff\xff" * 3
+    Image.new("RGB", (40, 30), "red").save(path, exif=exif)
+
+
+GOOD = {
+    "one pixel.png": lambda path: Image.new("RGB", (1, 1)).save(path),
+    "flat.png": lambda path: Image.new("RGB", (30_000, 1)).save(path),
+    "high.png": lambda path: Image.new("RGB", (1, 30_000)).save(path),
+    "cmyk.jpg": lambda path: Image.new("CMYK", (40, 30)).save(path),
+    "palette.png": lambda path: Image.new("P", (40, 30)).save(path),
+    "animated.webp": animation,
+    "animated.png": animation,
+    "broken exif.jpg": broken_exif,
+    "line\nbreak.png": lambda path: save(path),
+    "esc\x1b[31m\u202e.png": lambda path: save(path),
+    "写真 Übung 😀.png": lambda path: save(path),
+    "a" * 246 + ".png": lambda path: save(path),
+}
+
+BAD = {
+    "loop.png": (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
+    "pipe.png": (os.mkfifo, "it is not a file but a named pipe"),
+    "pipe.mp4": (os.mkfifo, "it is not a file but a named pipe"),
+    "folder.jpg": (os.mkdir, "it is not a file but a folder"),
+    "folder.mp4": (os.mkdir, "it is not a file but a folder"),
+    "device.png": (lambda path: path.symlink_to("/dev/zero"), "it is not a file but a device"),
+    "bomb.png": (bomb, "its pixels are more than max_pixels=4000000, or than Pillow opens"),
+    "large.png": (lambda path: bomb(path, 2001), "its 2001 x 2001 pixels (width x height) are more than max_pixels="),
+    "large.avi": (lambda path: film(path, 2, "MJPG", (1600, 2528)), "its 2528 x 1600 pixels"),
+    "deep.png": (lambda path: Image.fromarray(np.zeros((9, 9), np.uint16)).save(path), "8 bits"),
+    "cut\n.png": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n"), "cut\\n.png"),
+    "empty.png": (lambda path: path.touch(), "the file is empty"),
+    "text.png": (lambda path: path.write_text("no image"), "it is no image"),
+}
+
+
+def test_one_bad_input_never_stops_the_others(checkpoint, tmp_path, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name, make in GOOD.items():
+        make(folder / name)
+    for name, (make, _) in BAD.items():
+        make(folder / name)
+    assert predict(checkpoint, folder, "--out", out, "--tasks", "semseg", "saliency", "--max-pixels", "4000000") == 1
+    printed = capsys.readouterr()
+    assert f"{len(GOOD)} of {len(GOOD) + len(BAD)} inputs predicted" in printed.out
+    heading, *lines = printed.err.splitlines()
+    assert heading == f"{len(BAD)} could not be used or not as a whole:"
+    assert len(lines) == len(BAD)
+    assert "\x1b" not in printed.err
+    for name, (_, why) in BAD.items():
+        assert sum(printable(folder / name) in line and why in line for line in lines) == 1, name
+    drawn = {path.stem for path in (out / "semseg").iterdir()}
+    assert len(drawn) == len(GOOD)
+    assert {name.rpartition(".")[0] for name in GOOD if not name.startswith("animated")} <= drawn
+    manifest = json.loads((out / "predictions.json").read_text())
+    assert manifest["problems"] == [line.strip() for line in lines]
+    with Image.open(out / "contact_sheet.png") as sheet:
+        assert sheet.width == 3 * (256 + 8) + 8
+
+
+def test_a_large_image_is_allowed_on_request(checkpoint, tmp_path, monkeypatch):
+    Image.new("RGB", (40, 30)).save(tmp_path / "x.png")
+    out = tmp_path / "out"
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # Pillow's own limit, which is at twice as many
+    with pytest.raises(ValueError, match="than Pillow opens"):
+        Predictor(checkpoint, device="cpu")(tmp_path / "x.png")
+    assert predict(checkpoint, tmp_path / "x.png", "--out", out, "--max-pixels", "1199") == 1
+    assert predict(checkpoint, tmp_path / "x.png", "--out", out, "--overwrite", "--max-pixels", "1200") == 0
+
+
+@pytest.mark.parametrize("kind", ["vanished", "unreadable"])
+def test_a_file_that_cannot_be_opened_stops_no_other(kind, checkpoint, tmp_path, capsys, monkeypatch):
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        save(tmp_path / "in" / name)
+    find = find_inputs
+
+    def then(arguments):
+        found = find(arguments)
+        (tmp_path / "in" / "b.jpg").unlink()
+        return found
+
+    def denied(path, *rest, opening=open, **options):
+        if str(path).endswith("b.jpg"):
+            raise PermissionError(13, "Permission denied", path)
+        return opening(path, *rest, **options)
+
+    if kind == "vanished":
+        monkeypatch.setattr("mtl.engine.inputs.find_inputs", then)
+    else:  # as for anyone but root
+        monkeypatch.setattr("mtl.utils.files.open", denied, raising=False)
+    out = tmp_path / "out"
+    assert predict(checkpoint, tmp_path / "in", "--out", out, "--tasks", "semseg") == 1
+    line = capsys.readouterr().err.splitlines()[1].strip()
+    reason = "No such file or directory" if kind == "vanished" else "Permission denied"
+    assert line == f"cannot read the image {tmp_path / 'in' / 'b.jpg'}: {reason}"
+    assert sorted(path.name for path in (out / "semseg").iterdir()) == ["a.png", "c.png"]
+
+
+def test_an_output_that_cannot_be_written_stops_no_other(checkpoint, tmp_path, capsys, monkeypatch):
+    long = "ü" * 125  # 250 bytes, too many with a folder in front
+    for name in ("in/a.jpg", f"in/long/{long}.jpg", f"in/other/{long}.jpg", "in/full.jpg", "in/z.jpg"):
+        save(tmp_path / name)
+    film(tmp_path / "in" / f"{long}.mp4", 2)
+    film(tmp_path / "in" / "clip.avi", 2, "MJPG")
+    written = Image.Image.save
+
+    def full(image, path, *rest, **options):
+        if "full" in str(path):
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        return written(image, path, *rest, **options)
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    out = tmp_path / "out"
+    assert predict(checkpoint, f"{tmp_path}/in/**/*.*", "--out", out, "--tasks", "semseg") == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith("3 of 7 inputs predicted")
+    lines = [line.strip() for line in printed.err.splitlines()[1:]]
+    assert len(lines) == 4
+    assert sum("File name too long" in line for line in lines) == 3
+    (disk,) = [line for line in lines if "No space left on device" in line]
+    assert disk.startswith(f"{tmp_path / 'in' / 'full.jpg'}: cannot write {out / 'semseg' / 'full.png'}: ")
+    assert files(out) == ["contact_sheet.png", "predictions.json", "semseg/a.png", "semseg/clip.mp4", "semseg/z.png"]
+
+
+def test_a_contact_sheet_that_cannot_be_written_is_told_of(checkpoint, tmp_path, capsys, monkeypatch):
+    image, out = save(tmp_path / "x.jpg"), tmp_path / "out"
+    monkeypatch.setattr(ContactSheet, "draw", lambda sheet: 1 / 0)
+    assert predict(checkpoint, image, "--out", out, "--tasks", "semseg") == 1
+    printed = capsys.readouterr()
+    assert "1 of 1 inputs predicted" in printed.out
+    assert "contact_sheet.png: ZeroDivisionError: division by zero" in printed.err
+    assert files(out) == ["predictions.json", "semseg/x.png"]
+
+
+def test_an_image_whose_prediction_fails_stops_no_other(checkpoint, tmp_path, capsys, monkeypatch):
+    for name in ("a", "b", "c"):
+        save(tmp_path / "in" / f"{name}.jpg", (30, 44) if name != "b" else (31, 44))
+    run = Predictor._run
+
+    def fails(predictor, images):
+        if any(len(image) == 31 for image in images):
+            raise MemoryError("too large")
+        return run(predictor, images)
+
+    monkeypatch.setattr(Predictor, "_run", fails)
+    out = tmp_path / "out"
+    assert predict(checkpoint, tmp_path / "in", "--out", out, "--tasks", "semseg") == 1
+    printed = capsys.readouterr()
+    assert "2 of 3 inputs predicted" in printed.out
+    assert printed.err.splitlines()[1].strip() == f"{tmp_path / 'in' / 'b.jpg'}: MemoryError: too large"
+    assert [path.name for path in sorted((out / "semseg").iterdir())] == ["a.png", "c.png"]
+
+
+def test_a_video_that_is_not_written_as_a_whole_is_told_of(checkpoint, tmp_path, capsys, monkeypatch):
+    """OpenCV says nothing of a full disk."""
+    open_film = mtl.engine.predict._open_film
+
+    class Full:
+        def __init__(self, *arguments):
+            self.film, self.frames = open_film(*arguments), 0
+            self.release = self.film.release
+
+        def write(self, frame):
+            self.frames += 1
+            if self.frames < 4:
+                self.film.write(frame)
+
+    monkeypatch.setattr("mtl.engine.predict._open_film", Full)
+    film(tmp_path / "a.avi", 6, "MJPG")
+    assert predict(checkpoint, tmp_path / "a.avi", "--out", tmp_path / "out", "--tasks", "semseg") == 1
+    assert "semseg/a.mp4: it has 3 of 6 frames" in capsys.readouterr().err
+
+
+def test_large_images_are_not_held_together(checkpoint, tmp_path, monkeypatch):
+    sizes = [(10, 10), (40, 40), (10, 10), (10, 10), (10, 10)]
+    for i, size in enumerate(sizes):
+        save(tmp_path / "in" / f"{i}.png", size)
+    held, run = [], Predictor._run
+    monkeypatch.setattr("mtl.engine.predict._BATCH_PIXELS", 500)
+    monkeypatch.setattr(Predictor, "_run", lambda self, images: held.append(len(images)) or run(self, images))
+    assert predict(checkpoint, tmp_path / "in", "--out", tmp_path / "out", "--batch-size", "3") == 0
+    assert held == [2, 3]
+
+
+@pytest.mark.parametrize("kind", [SemanticSegmentation, HumanParts])
+def test_class_0_has_a_colour_like_any_other_unless_it_is_the_background(kind):
+    task, ids = kind(["road", "tree", "sky"]), np.array([[0, 1], [2, 255]], np.uint8)
+    colours = [tuple(pixel) for pixel in task.draw(ids).reshape(-1, 3).tolist()]
+    assert len(set(colours)) == 4
+    assert task.legend() == list(zip(("road", "tree", "sky"), colours, strict=False))
+    assert max(colours[0]) > 200, "bright: black would darken the picture under it"
+    drawn = overlay(task, np.full((2, 2, 3), 100, np.uint8), ids, 0.5).reshape(-1, 3).tolist()
+    for mixed, colour in zip(drawn[:3], colours, strict=False):
+        np.testing.assert_allclose(mixed, (100 + np.array(colour)) / 2, atol=0.5)
+    assert drawn[3] == [100, 100, 100]
+    many = [tuple(colour) for _, colour in SemanticSegmentation(255).legend()]
+    assert len(set(many)) == 255
+
+
+def test_names_in_pictures_are_legible():
+    assert legible("Straße Übung é Москва Ελλάδα") == "Straße Übung é Москва Ελλάδα"
+    assert legible("U\u0308bung") == "Übung", "composed as it is displayed"
+    assert legible("写真\n.jpg\x1b\udcfc") == r"\u5199\u771f\n.jpg\x1b\udcfc"
+    missing = bytes(font().getmask("\uffff"))
+    for character in "Üßéж":
+        assert bytes(font().getmask(character)) not in (missing, b""), character
+
+
+def test_an_overlay_in_strips_is_that_of_the_whole(monkeypatch):
+    draw = np.random.default_rng(0)
+    image, ids = draw.integers(0, 256, (23, 17, 3), np.uint8), draw.integers(0, 7, (23, 17), np.uint8)
+    whole = overlay(HumanParts(), image, ids)
+    monkeypatch.setattr("mtl.engine.overlays._STRIP", 40)
+    assert (overlay(HumanParts(), image, ids) == whole).all()
+
+
+def test_a_start_that_fails_leaves_no_folder(checkpoint, tmp_path, capsys, monkeypatch):
+    def full(path, *rest):
+        path.touch()
+        raise OSError(28, "No space left on device", str(path))
+
+    image, out = save(tmp_path / "x.jpg"), tmp_path / "new" / "out"
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    assert predict(checkpoint, image, "--out", out) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    assert run_tool("export.py", checkpoint, tmp_path / "new" / "x.safetensors") == 2
+    assert run_tool("export.py", checkpoint, "--timm", tmp_path / "new") == 2
+    assert run_tool("adapters.py", "remove", checkpoint, *TASKS, "--out", tmp_path / "new" / "x.safetensors") == 2
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_manifest_that_is_a_pipe(checkpoint, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out" / "predictions.json")
+    assert predict(checkpoint, save(tmp_path / "x.jpg"), "--out", tmp_path / "out", "--overwrite") == 2
+    assert "holds no earlier prediction" in capsys.readouterr().err

@@ -276,3 +276,69 @@ def test_merging_leaves_the_model_as_it_was(tmp_path):
     (tmp_path / "flipped.safetensors").write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
     with pytest.raises(ValueError, match="is damaged: its tensors"):
         load_merged(tmp_path / "flipped.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"checkpoint": 3}, "checkpoint is a path, not 3"),
+        ({"checkpoint": None}, "checkpoint is a path, not None"),
+        ({"weights": 3}, "weights is a path, True, False or None, not 3"),
+        ({"tasks": 3}, "tasks is a list of names, one name or None, not 3"),
+        ({"tasks": b"semseg"}, "tasks is a list of names"),
+        ({"tasks": [3]}, "has no task 3; valid: human_parts"),
+        ({"tasks": [["semseg"]]}, r"has no task \['semseg'\]"),
+        ({"tasks": []}, "tasks is empty"),
+        ({"size": "abc"}, r"size is two integers, \(H, W\), not 'abc'"),
+        ({"size": 64}, "size is two integers"),
+        ({"size": (64,)}, "size is two integers"),
+        ({"size": (64.0, 96.0)}, "size is two integers"),
+        ({"size": (0, 96)}, "the height in size is an integer of at least 1, not 0"),
+        ({"size": (64, -32)}, "the width in size"),
+        ({"device": 3.5}, "the device '3.5' cannot be used"),
+        ({"device": ""}, "the device '' cannot be used"),
+        ({"device": []}, "the device .* cannot be used"),
+        ({"device": "abacus"}, "the device 'abacus' cannot be used"),
+        ({"custom_imports": "os"}, "custom_imports is a dict or None, not 'os'"),
+        ({"max_pixels": 0}, "max_pixels is an integer of at least 1, not 0"),
+        ({"max_pixels": "1e6"}, "max_pixels is an integer"),
+        ({"max_pixels": True}, "max_pixels is an integer"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message, folder):
+    with pytest.raises(ValueError, match=message) as caught:
+        Predictor(**{"checkpoint": folder / "model.safetensors", "device": "cpu", **arguments})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("images", [3, None, b"x.jpg", {"a": 1}, {"a.jpg"}, iter([]), object()])
+def test_what_is_neither_an_image_nor_a_list_of_them_is_named(images, predictor):
+    kind = type(images).__name__
+    with pytest.raises(ValueError, match=f"an image is a path, a Pillow image or an array, .*, not {kind}"):
+        predictor(images)
+
+
+@pytest.mark.parametrize("bad", [3, None, b"x.jpg", [], np.zeros((4, 4, 3)), np.zeros((2, 4, 4, 3), np.uint8)])
+def test_a_bad_image_in_a_list_is_named_by_its_index(bad, predictor):
+    with pytest.raises(ValueError, match="image 1 is "):
+        predictor([picture((4, 4)), bad])
+
+
+@pytest.mark.parametrize("images", ["wide.png", b"", picture((4, 4)), 3, None])
+def test_a_single_image_is_no_iterable_of_images(images, predictor):
+    with pytest.raises(ValueError, match="images are an iterable of several"):
+        predictor.predict(images)
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, "4", True, None])
+def test_a_wrong_batch_size_is_named_at_once(size, predictor):
+    with pytest.raises(ValueError, match="batch_size is an integer of at least 1"):
+        predictor.predict([], batch_size=size)
+
+
+def test_images_are_bounded(folder):
+    few = Predictor(folder / "model.safetensors", tasks="semseg", device="cpu", max_pixels=3599)
+    for image in (folder / "wide.png", Image.open(folder / "wide.png")):
+        with pytest.raises(ValueError, match=r"90 x 40 pixels .* more than max_pixels=3599"):
+            few(image)
+    assert few(picture((40, 90)))["semseg"].shape == (40, 90), "it is decoded already"

@@ -174,7 +174,7 @@ def test_a_folder_whose_name_is_not_utf8(tmp_path):
     (folder / "start" / "vis_data").mkdir(parents=True)
     (folder / "start" / "vis_data" / "scalars.json").write_text('{"loss": 1.0, "step": Infinity}')
     assert report(folder, "--out", tmp_path / "r.html") == 0
-    assert "f?r" in (tmp_path / "r.html").read_text("utf-8")
+    assert "f\\udcfcr" in (tmp_path / "r.html").read_text("utf-8")
 
 
 def test_html_in_files_stays_text(tmp_path):
@@ -314,3 +314,71 @@ def test_a_report_is_written_over_a_report(runs, tmp_path):
     assert report(runs, "--out", out) == 0
     assert report(runs, "--out", out, "--title", "Again") == 0
     assert "<h1>Again</h1>" in out.read_text()
+
+
+def test_one_bad_picture_or_log_never_stops_the_page(runs, tmp_path, capsys):
+    good = runs / "decoders"
+    drawn = good / "pictures" / "epoch_10"
+    os.mkfifo(drawn / "b\n\x1b[31m.png")
+    (drawn / "c.png").mkdir()
+    Image.new("1", (10_000, 10_000)).save(drawn / "d.png")
+    (good / "pictures" / "epoch_x").mkdir()  # foreign files, which are left alone
+    (good / "pictures" / "epoch_²").mkdir()
+    (good / "pictures" / "epoch_11").touch()
+    for name, kind in (("one", os.mkfifo), ("two", os.mkdir)):
+        (good / name / "vis_data").mkdir(parents=True)
+        kind(good / name / "vis_data" / "scalars.json")
+    with open(good / "start" / "vis_data" / "scalars.json", "a") as log:
+        log.write("\n" + 100_000 * "[" + f'\n{{"loss": 1e308, "step": {10**40}}}\n')
+    assert report(runs, "--out", tmp_path / "r.html") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("left out: ") for line in lines)
+    for part in (
+        r"b\n\x1b[31m.png: not a picture that can be read (it is not a file but a named pipe)",
+        "c.png: not a picture that can be read (it is not a file but a folder)",
+        "d.png: not a picture that can be read (its 10000 x 10000 pixels",
+        "one/vis_data/scalars.json: cannot be read (it is not a file but a named pipe)",
+        "two/vis_data/scalars.json: cannot be read (it is not a file but a folder)",
+    ):
+        assert sum(part in line for line in lines) == 1, part
+    assert len(lines) == 5
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("<img") == 1
+    assert page.count("training loss") == 2, "its heading and the plot's name"
+    assert "\x1b" not in page
+    assert r"\x1b[31m.png" in page
+
+
+def test_pictures_of_any_shape_are_shown(runs, tmp_path):
+    for name, size in (("b", (30_000, 1)), ("c", (1, 20_000))):
+        Image.new("L", size).save(runs / "decoders" / "pictures" / "epoch_10" / f"{name}.png")
+    assert report(runs, "--out", tmp_path / "r.html") == 0
+    shapes = re.findall(r'width="(\d+)" height="(\d+)" loading', (tmp_path / "r.html").read_text())
+    assert shapes == [("1200", "24"), ("1200", "1"), ("1", "4000")]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "loop"])
+def test_what_is_no_file_among_results(kind, runs, tmp_path, capsys):
+    bad = runs / "bad"
+    bad.mkdir()
+    make = {"pipe": os.mkfifo, "folder": os.mkdir, "loop": lambda path: path.symlink_to(path.name)}[kind]
+    make(bad / "result.json")
+    assert report(runs, "--out", tmp_path / "r.html") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"left out: {bad / 'result.json'}: cannot be read (")
+    assert len(rows_of(tmp_path / "r.html")) == 3
+    assert report(bad / "result.json", "--out", tmp_path / "none" / "r.html") == 2
+    assert not (tmp_path / "none").exists()
+    os.mkfifo(tmp_path / "pipe.html")
+    assert report(runs, "--out", tmp_path / "pipe.html") == 1
+    assert "it is not a file but a named pipe" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_control_characters_do_not_reach_page_and_terminal(tmp_path, capsys):
+    evil = "a\x00\x1b[31mb\nc"
+    folder = store(tmp_path / "a\x1b\nb", result(evil, config=evil))
+    assert report(folder, folder / "result.json", "--out", tmp_path / "r.html", "--title", evil) == 0
+    page = (tmp_path / "r.html").read_text()
+    assert not set(page) & {"\x00", "\x1b"}
+    assert r"a\x00\x1b[31mb" in page
+    assert capsys.readouterr().err.count("\n") == 1

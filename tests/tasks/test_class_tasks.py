@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
-from mtl.tasks import HumanParts, SemanticSegmentation
+from mtl.tasks import HumanParts, SemanticSegmentation, segmentation
+from mtl.tasks.segmentation import predict_classes
 
 
 def random_ids(shape, high, seed, void=0.2):
@@ -74,7 +75,7 @@ def test_colours_are_voc_s_but_for_its_grey():
     # the first entries of the VOC devkit's colour map; class 7 is (128, 128, 128) there, too near to void
     voc = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128), (0, 128, 128)]
     voc += [(255, 255, 255), (64, 0, 0), (192, 0, 0), (64, 128, 0)]
-    legend = SemanticSegmentation(255).legend()
+    legend = SemanticSegmentation(["background", *(f"class_{i}" for i in range(1, 255))]).legend()
     assert [colour for _, colour in legend[: len(voc)]] == voc
     assert legend[254][0] == "class_254"
     assert len({colour for _, colour in legend}) == 255
@@ -93,3 +94,19 @@ def test_colours_are_voc_s_but_for_its_grey():
 def test_bad_classes_are_refused(classes, message):
     with pytest.raises(ValueError, match=message):
         SemanticSegmentation(classes)
+
+
+def test_a_large_image_is_predicted_class_by_class(monkeypatch):
+    """The same ids, the first of equal logits included, from a fraction of the memory."""
+    logits = torch.randn(2, 5, 8, 9, generator=torch.Generator().manual_seed(0))
+    logits[0, 3] = logits[0, 1]
+    logits[1, :, 2:] = 0
+    whole = predict_classes(logits, (40, 33))
+    before, upsample = logits.clone(), segmentation.upsample
+    shapes = []
+    monkeypatch.setattr(segmentation, "upsample", lambda x, size: shapes.append(x.shape[1]) or upsample(x, size))
+    monkeypatch.setattr(segmentation, "_HELD", 40 * 33 * 5 - 1)
+    assert torch.equal(predict_classes(logits, (40, 33)), whole)
+    assert shapes == 10 * [1]
+    assert torch.equal(predict_classes(logits, (8, 9)), logits.argmax(1).to(torch.uint8))
+    assert torch.equal(logits, before)

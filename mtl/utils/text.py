@@ -1,0 +1,23 @@
+"""Text that comes from outside, such as the names of files, in lines and pictures of our own."""
+
+from __future__ import annotations
+
+
+def printable(text: object, keep: str = "") -> str:
+    """``text`` with an escape, ``\\n`` or ``\\x1b``, for every character that is not visible but a space and ``keep``.
+
+    A line break would make two lines of one, other control characters command the terminal, and what is not UTF-8
+    cannot be written at all.
+    """
+    return "".join(c if c.isprintable() or c in keep else escape(c) for c in str(text))
+
+
+def escape(character: str) -> str:
+    """Python's, such as ``\\n`` or ``\\u5199``."""
+    return character.encode("unicode_escape").decode()
+
+
+def reason(error: Exception) -> str:
+    """What went wrong in one line, without the name of the file, which the caller says."""
+    text = (isinstance(error, OSError) and error.strerror) or str(error)
+    return printable(" ".join(text.split())) or type(error).__name__
