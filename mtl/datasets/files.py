@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +147,19 @@ class FileDataset(MultiTaskDataset):
     def load(self, index: int) -> Sample:
         """The image and its targets as they are on the disk; `ValueError` names the file that is wrong."""
         name, image = self.names[index], read_image(self.image_path(index))
-        read = {task: self.target(index, task, image.shape[:2]) for task in self.tasks if name in self.labels[task]}
-        targets = {task: target for task, target in read.items() if target is not None}
+        targets = self.targets(index, self.tasks, image.shape[:2])
         return Sample(name, image, targets, {task: self.tasks[task].kind for task in self.tasks})
+
+    def targets(self, index: int, tasks: Collection[str], size: tuple[int, ...] | None = None) -> dict[str, np.ndarray]:
+        """The targets for ``tasks`` that image ``index`` has; the image is not read."""
+        read = {task: self.target(index, task, size) for task in tasks if self.names[index] in self.labels[task]}
+        return {task: target for task, target in read.items() if target is not None}
+
+    def with_label(self, task: str) -> list[int]:
+        return [index for index, name in enumerate(self.names) if name in self.labels[task]]
+
+    def label_place(self, task: str) -> str:
+        return str((self.root / next(iter(self.labels[task].values()), task)).parent)
 
     def image_path(self, index: int) -> Path:
         return self.root / self.images[index]

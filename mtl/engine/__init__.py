@@ -1,3 +1,3 @@
 """Training and testing: hooks, checkpoints, processes, config."""
 
-from mtl.engine import checkpoints, cost, distributed, hooks, optim  # noqa: F401
+from mtl.engine import checkpoints, cost, distributed, hooks, label_table, optim  # noqa: F401
