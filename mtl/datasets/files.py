@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,12 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mtl.datasets.base import MultiTaskDataset, Transform
-from mtl.registry import choices
+from mtl.registry import choices, some_of
 from mtl.tasks.base import Task
 from mtl.transforms.sample import Sample
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""Of the files that are taken from a folder as images, to train on and to predict."""
 
 Reader = Callable[[Path], "np.ndarray | None"]
 """A label file to a target of its task's kind; None where the image turns out to have none."""
@@ -48,8 +52,14 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def read_names(path: Path, split: str) -> list[str]:
-    """The names in a split's list, one a line; `ValueError` where there is none, it is empty or repeats one."""
+def read_names(path: Path, split: str, images: Mapping[str, str] | None = None) -> list[str]:
+    """The names in a split's list, one a line; `ValueError` where there is none, it is empty or repeats one.
+
+    Args:
+        path: the list.
+        split: its name.
+        images: name to image file; a line may be such a file instead of its name.
+    """
     if not path.is_file():
         splits = [p.stem for p in path.parent.glob("*.txt")]
         raise ValueError(f"there is no split {split!r} (no file {path}); {choices(splits, split)}")
@@ -57,37 +67,90 @@ def read_names(path: Path, split: str) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a UTF-8 text file: {error}") from error
-    names = [line.strip() for line in lines if line.strip()]
+    names = [_name_of(normal(line.strip()), images or {}) for line in lines if line.strip()]
     if not names:
         raise ValueError(f"{path} is empty; it must have the name of one image a line")
-    if len(set(names)) < len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise ValueError(f"{path} names {twice!r} twice")
+    twice = [repr(name) for name, number in Counter(names).items() if number > 1]
+    if twice:
+        raise ValueError(f"{path} names {some_of(twice)} twice")
     return names
 
 
-def read_split(folder: Path, split: str) -> list[str]:
-    """The names in ``folder/<split>.txt``; `ValueError` also where train and val have one in common."""
-    names = read_names(folder / f"{split}.txt", split)
+def _name_of(line: str, images: Mapping[str, str]) -> str:
+    """A line without the suffix if it is an image file's whole name."""
+    name, suffix = os.path.splitext(line)
+    known = line not in images and name in images
+    return name if known and os.path.splitext(images[name])[1].lower() == suffix.lower() else line
+
+
+def read_split(folder: Path, split: str, images: Mapping[str, str] | None = None) -> list[str]:
+    """`read_names` of ``folder/<split>.txt``; `ValueError` also where train and val have one in common."""
+    names = read_names(folder / f"{split}.txt", split, images)
     other = {"train": "val", "val": "train"}.get(split)
     if other and (folder / f"{other}.txt").is_file():
-        both = set(names) & set(read_names(folder / f"{other}.txt", other))
+        both = set(names) & set(read_names(folder / f"{other}.txt", other, images))
         if both:
-            raise ValueError(f"{folder}: {len(both)} names are in train and in val, such as {min(both)!r}")
+            raise ValueError(f"{folder}: {len(both)} names are in train and in val: {some_of(sorted(both))}")
     return names
+
+
+def normal(name: str) -> str:
+    """A name as it is compared: an umlaut is one letter or a letter and a dot mark, by system and program."""
+    return unicodedata.normalize("NFC", name)
 
 
 def list_files(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:
-    """The files in ``folder`` with one of the suffixes, by their names without it; empty where there is no folder."""
+    """The files in ``folder`` with one of the suffixes, by their names without it; empty where there is no folder.
+
+    Hidden files and what is no regular file are left out.
+    """
     found: dict[str, str] = {}
-    # strings rather than paths: 100,000 images are listed in one second instead of five
-    for file in sorted(os.listdir(folder)) if folder.is_dir() else ():
+    same = []
+    for file in regular_files(folder):
         name, suffix = os.path.splitext(file)
-        if suffix.lower() in suffixes:
-            if name in found:
-                raise ValueError(f"{found[name]} and {file} in {folder} have the same name; keep one of them")
-            found[name] = file
+        if suffix.lower() in suffixes and not file.startswith("."):
+            if normal(name) in found:
+                same.append(f"{found[normal(name)]} and {file}")
+            found[normal(name)] = file
+    if same:
+        raise ValueError(f"{some_of(same)} in {folder} have the same name; keep one of them")
     return found
+
+
+def regular_files(folder: Path) -> list[str]:
+    """The names of the regular files in a folder, and of the links to some; none where there is no folder."""
+    if not folder.is_dir():
+        return []
+    # entries rather than paths: 100,000 images are listed in one second instead of five
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_file())
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What a data set has and does not use.
+
+    Attributes:
+        what: it is, in the plural.
+        names: of the files.
+        mistake: whether it is a mistake by itself, as a label that belongs to no image.
+    """
+
+    what: str
+    names: tuple[str, ...]
+    mistake: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.what}: {len(self.names)} ({some_of(self.names)})"
+
+
+def all_leftovers(parts: Mapping[str, FileDataset]) -> dict[Leftover, str]:
+    """What the data sets do not use, each once, and the names of the parts that it is left over in."""
+    found: dict[Leftover, list[str]] = {}
+    for part, dataset in parts.items():
+        for leftover in dataset.leftovers:
+            found.setdefault(leftover, []).append(part)
+    return {leftover: " and ".join(names) for leftover, names in found.items()}
 
 
 class FileDataset(MultiTaskDataset):
@@ -105,6 +168,7 @@ class FileDataset(MultiTaskDataset):
     Attributes:
         names: of the images.
         labelled: how many images have a label file, per task.
+        leftovers: what is there and not used.
     """
 
     def __init__(
@@ -124,6 +188,7 @@ class FileDataset(MultiTaskDataset):
         images: Mapping[str, str],
         labels: Mapping[str, Mapping[str, str]],
         readers: Mapping[str, Reader] | None = None,
+        leftovers: Sequence[Leftover] = (),
     ) -> None:
         """What to read: files are named relative to the root.
 
@@ -131,12 +196,16 @@ class FileDataset(MultiTaskDataset):
             images: name to image file, in the order of the items.
             labels: task to name to label file.
             readers: task to what reads its files; `Task.read` where there is none.
+            leftovers: what is not used; images without any label are added here.
         """
         self.names = list(images)
         self.images = list(images.values())
         self.labels = {task: dict(labels[task]) for task in self.tasks}
         self.readers: dict[str, Reader] = {name: task.read for name, task in self.tasks.items()} | dict(readers or {})
         self.labelled = {task: len(files) for task, files in self.labels.items()}
+        bare = [name for name in self.names if self.tasks and not any(name in files for files in self.labels.values())]
+        found = (*leftovers, Leftover("images without a label for any task", tuple(bare)))
+        self.leftovers = [leftover for leftover in found if leftover.names]
 
     def __len__(self) -> int:
         return len(self.names)

@@ -13,7 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+from mtl.datasets.files import IMAGE_SUFFIXES
+
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg")
 """Of the files that are taken from folders and patterns; any other file can be named by itself, as an image."""
 

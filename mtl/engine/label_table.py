@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mtl.datasets.base import MultiTaskDataset
+from mtl.datasets.files import FileDataset, all_leftovers
 from mtl.datasets.label_counts import LabelCounts, count_labels
 from mtl.registry import HOOKS, some_of
 
@@ -19,7 +20,7 @@ Parts = Mapping[str, Mapping[str, LabelCounts]]
 
 @HOOKS.register_module()
 class LabelTable(Hook):
-    """Log images and pixels of each task's classes in train and val, and warn of classes without a label.
+    """Log images and pixels of each task's classes in train and val; warn of classes without a label and of leftovers.
 
     It is an error if a task has no labelled pixel in train or in val, or if train has one class alone. Labels are read
     as they are stored, without their images, in as many threads as the loader has workers; of several processes the
@@ -52,38 +53,39 @@ class LabelTable(Hook):
         loaders = {"train": runner.train_dataloader}
         if runner.val_loop is not None:
             loaders["val"] = runner.val_dataloader
+        datasets: dict[str, Any] = {part: loader.dataset for part, loader in loaders.items()}
+        files = {part: dataset for part, dataset in datasets.items() if isinstance(dataset, FileDataset)}
+        for leftover, names in all_leftovers(files).items():
+            runner.logger.warning(f"not used in {names}: {leftover}")
         parts: dict[str, dict[str, LabelCounts]] = {}
-        for part, loader in loaders.items():
-            dataset: Any = loader.dataset
-            if not isinstance(dataset, MultiTaskDataset):
+        for part, dataset in datasets.items():
+            if isinstance(dataset, MultiTaskDataset):
+                most = self.rendered if dataset.rendered else self.images
+                parts[part] = count_labels(dataset, most, loaders[part].num_workers)
+            else:
                 runner.logger.warning(
-                    f"the labels of {part} are not counted: {type(dataset).__name__} cannot list them"
+                    f"the labels of {part} are not counted: a {type(dataset).__name__} names no tasks"
                 )
-                continue
-            most = self.rendered if dataset.rendered else self.images
-            parts[part] = count_labels(dataset, most, loader.num_workers)
         if not parts:
             return
         runner.logger.info("\n" + label_table(parts))
-        for line in warnings_of(parts):
+        for line in absent_classes(parts):
             runner.logger.warning(line)
-        errors = errors_of(parts)
+        errors = []
+        for part, count in [(part, count) for part, counts in parts.items() for count in counts.values()]:
+            if not count.fault():
+                continue
+            # with one class there are scores, of little worth, but nothing is learnt
+            if part == "train" or not count.labelled:
+                errors.append(f"{part}: {count.fault()}")
+            else:
+                runner.logger.warning(f"{part}: {count.fault()}")
         if errors:
             raise ValueError("; ".join(errors))
 
 
-def errors_of(parts: Parts) -> list[str]:
-    """Why there is nothing to train on or nothing to score on."""
-    return [
-        f"{part}: {count.fault()}"
-        for part, counts in parts.items()
-        for count in counts.values()
-        if count.fault() and (part == "train" or not count.labelled)
-    ]
-
-
-def warnings_of(parts: Parts) -> list[str]:
-    """The classes without a label, a line per task; and what can be trained on but not be scored on."""
+def absent_classes(parts: Parts) -> list[str]:
+    """The classes without a label, a line for each task that has some."""
     lines = []
     for task in _tasks(parts):
         absent = [
@@ -94,12 +96,6 @@ def warnings_of(parts: Parts) -> list[str]:
         ]
         if absent:
             lines.append(f"classes of {task!r} without a label: {'; '.join(absent)}")
-    lines += [
-        f"{part}: {count.fault()}"
-        for part, counts in parts.items()
-        for count in counts.values()
-        if part != "train" and count.labelled and count.fault()
-    ]
     return lines
 
 

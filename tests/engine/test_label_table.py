@@ -96,6 +96,17 @@ def test_masks_of_0_and_255_are_refused_in_train_and_told_of_in_val(config, capf
     assert "anything but 'ground' or void; pixels hold class ids, 0 to 2, and 255 is void: a mask of 0 and 255" in error
 
 
+def test_what_is_not_used_is_told_before_the_first_step(config, capfd):
+    data = config.parent / "data"
+    (data / "semseg" / "im1.png").rename(data / "semseg" / "in1.png")
+    status, log, _ = train(config, capfd)
+    assert status == 0
+    said, _, rest = log.partition("Epoch(train)")
+    assert rest
+    assert "not used in train and val: label files of 'semseg' without an image of their name: 1 (in1.png)" in said
+    assert "not used in train: images without a label for any task: 1 (im1)" in said
+
+
 def test_the_training_is_the_same_without_the_table(tmp_path):
     """Bit for bit: nothing random is drawn."""
     states = []
