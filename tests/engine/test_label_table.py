@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import logging
+import multiprocessing
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from PIL import Image
-from tiny import ROOT, run_tool, write_config
+from tiny import run_tool, write_config
 
+from mtl.datasets import FolderDataset
 from mtl.datasets.label_counts import LabelCounts
-from mtl.engine.label_table import label_table
+from mtl.engine.label_table import LabelTable, label_table
 from mtl.tasks import Depth, SemanticSegmentation
 
 DATA = """
@@ -120,19 +123,35 @@ def test_the_training_is_the_same_without_the_table(tmp_path):
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
-def test_an_error_ends_all_processes(config, tmp_path):
+def in_a_process(rank: int, folder: Path, root: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
+    dataset = FolderDataset({"semseg": dict(type="SemanticSegmentation", classes=3)}, root)
+    loader = SimpleNamespace(dataset=dataset, num_workers=1)
+    runner = SimpleNamespace(train_dataloader=loader, val_loop=None, logger=logging.getLogger(f"rank {rank}"))
+    try:
+        LabelTable().before_train(runner)
+    except ValueError as error:
+        (folder / f"{rank}.txt").write_text(str(error))
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("wrong", [True, False])
+def test_all_processes_end_at_an_error(wrong, config, tmp_path):
+    """The first one finds it; one that did not learn of it would wait for the others for ever."""
+    root = config.parent / "data"
     for i in range(4):
-        save(config.parent / "data", i, np.full((32, 64), 255))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [str(ROOT / "tools" / "train.py"), str(config), "--work-dir", str(tmp_path / "run")]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode != 0
-    # torchrun may end one process before it has printed
-    assert "error: train: no label of 'semseg'" in done.stderr
-    assert "Gloo" not in done.stderr
-    assert not list((tmp_path / "run").glob("*.pth"))
+        save(root, i, np.full((32, 64), 255 if wrong else i % 3))
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=in_a_process, args=(rank, tmp_path, root)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    said = [path.read_text() for path in sorted(tmp_path.glob("[01].txt"))]
+    assert len(said) == (2 if wrong else 0)
+    assert all("train: no label of 'semseg' in" in line for line in said)
 
 
 def test_what_was_not_looked_at_is_said():
