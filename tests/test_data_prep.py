@@ -18,14 +18,15 @@ train_dataloader.update(dataset=dict(type="FolderDataset"))
 val_dataloader = None
 val_evaluator = val_cfg = None
 """
+CLASSES = np.arange(64, dtype=np.uint8).reshape(8, 8) % 4
 
 
 @pytest.fixture
 def data(tmp_path):
-    """Five images with labels of 4 classes."""
+    """Five images of 64 pixels, 16 of each of 4 classes."""
     names = [f"im{i}" for i in range(5)]
     for name in names:
-        for folder, array in (("images", np.zeros((8, 8, 3), np.uint8)), ("semseg", np.full((8, 8), 3, np.uint8))):
+        for folder, array in (("images", np.zeros((8, 8, 3), np.uint8)), ("semseg", CLASSES)):
             (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(array).save(tmp_path / "data" / folder / f"{name}.png")
     (tmp_path / "data" / "splits").mkdir()
@@ -40,10 +41,19 @@ def check(data) -> int:
 
 def test_whole_data_are_counted(data, capsys):
     assert check(data) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        f"train: 5 images in {data}, labelled: semseg 5",
-        "0 broken",
+    shown = capsys.readouterr()
+    first, *rest = shown.out.splitlines()
+    assert first == f"train: 5 images in {data}, labelled: semseg 5"
+    assert [line.split() for line in rest] == [
+        [],
+        ["labels", "train"],
+        ["images", "pixels", "share"],
+        ["semseg", "5", "320"],
+        *(["class_" + i, "5", "80", "25.00", "%"] for i in "0123"),
+        [],
+        ["0", "broken"],
     ]
+    assert shown.err == ""
 
 
 def test_every_broken_file_is_listed(data, capsys):
@@ -93,13 +103,54 @@ def test_an_error_of_a_task_s_own_reader_stops_nothing(data, capsys, monkeypatch
     assert shown.err == f"train: {data / 'semseg' / 'im1.png'}: KeyError: 'own'\n"
 
 
+def test_masks_of_0_and_255_for_two_classes_are_broken(data, capsys):
+    for i in range(5):
+        Image.fromarray(255 * np.eye(8, dtype=np.uint8)).save(data / "semseg" / f"im{i}.png")
+    config = write_config(data.parent, LOADERS + "tasks['semseg'].update(classes=['ground', 'cat'])\n")
+    check = ("folder.py", config, "--cfg-options", f"data_root={data}")
+    assert run_tool(*check, folder="data_prep") == 1
+    shown = capsys.readouterr()
+    assert shown.out.endswith("\n1 broken\n")
+    assert f"train: no label of 'semseg' in {data / 'semseg'} has anything but 'ground' or void; " in shown.err
+    assert "a mask of 0 and 255 has no class 1" in shown.err
+    for i in (0, 2, 4):
+        Image.fromarray(np.eye(8, dtype=np.uint8)).save(data / "semseg" / f"im{i}.png")
+    assert run_tool(*check, folder="data_prep") == 0
+    err = capsys.readouterr().err
+    assert err == "train: 2 of 5 labels of 'semseg' have nothing but 'ground' or void: im1, im3\n"
+
+
+def test_classes_that_never_occur_are_named(data, capsys):
+    for i in range(5):
+        Image.fromarray(CLASSES // 2 * 2).save(data / "semseg" / f"im{i}.png")
+    assert check(data) == 0
+    assert capsys.readouterr().err == "classes of 'semseg' without a label: class_1, class_3 in train\n"
+
+
+def test_labels_of_no_image_are_broken_and_what_is_not_used_is_named(data, capsys):
+    (data / "semseg" / "im2.png").rename(data / "semseg" / "mi2.png")
+    (data / "semseg" / "im4.png").rename(data / "semseg" / "im04.png")
+    (data / "splits" / "train.txt").write_text("im0\nim1\nim2\nim3\n")
+    assert check(data) == 1
+    shown = capsys.readouterr()
+    assert shown.out.endswith("\n2 broken\n")
+    assert shown.err.splitlines() == [
+        "not used in train: images in no split: 1 (im4.png)",
+        "not used in train: label files of 'semseg' without an image of their name: 2 (im04.png, mi2.png)",
+        "not used in train: images without a label for any task: 1 (im2)",
+    ]
+
+
 def test_masks_of_0_and_1_are_told_of(data, capsys):
     for i in range(5):
         Image.fromarray(np.eye(8, dtype=np.uint8)).save(data / "semseg" / f"im{i}.png")
     (data / "semseg").rename(data / "edge")
     config = write_config(data.parent, LOADERS + 'tasks = dict(edge=dict(type="Edge"))\n')
     assert run_tool("folder.py", config, "--cfg-options", f"data_root={data}", folder="data_prep") == 1
-    assert "train: all labels of 'edge' are 0 everywhere as its task reads them" in capsys.readouterr().err
+    assert (
+        "has anything but 'background' or void; grey levels above 127 are edges: an edge is stored as 255"
+        in capsys.readouterr().err
+    )
     Image.fromarray(255 * np.eye(8, dtype=np.uint8)).save(data / "edge" / "im3.png")
     assert run_tool("folder.py", config, "--cfg-options", f"data_root={data}", folder="data_prep") == 0
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from mtl.datasets.base import Transform, check_tasks
-from mtl.datasets.files import FileDataset, list_files
+from mtl.datasets.files import FileDataset, Leftover, list_files
 from mtl.datasets.layout import check_level
-from mtl.registry import DATASETS, choices
+from mtl.registry import DATASETS, choices, some_of
 from mtl.structures import TargetKind
 from mtl.tasks.base import Task
 from mtl.tasks.label_files import read_class_ids
@@ -64,11 +64,13 @@ class ADE20K(FileDataset):
         lost = [name for name in images if self.tasks and name not in labels]
         if lost:
             raise ValueError(
-                f"{len(lost)} of {len(images)} images have no label in {self.root / 'annotations' / part}, the first "
-                f"is {lost[0]!r}; data_prep/ade20k.py --check lists what is missing"
+                f"{len(lost)} of {len(images)} images have no label in {self.root / 'annotations' / part}: "
+                f"{some_of(lost)}; data_prep/ade20k.py --check lists what is missing"
             )
+        lone = tuple(file for name, file in labels.items() if name not in images)
         self._set_files(
             {name: f"images/{part}/{file}" for name, file in images.items()},
             {task: {name: f"annotations/{part}/{labels[name]}" for name in images} for task in self.tasks},
             {task: read_shifted for task in self.tasks},
+            [Leftover("label files without an image of their name", lone, mistake=True)],
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -30,6 +31,9 @@ class MultiTaskDataset(Dataset):
         pipeline: transforms or their configs, called in turn with the sample and the item's random generator.
         seed: of the transforms' random numbers, at least 0.
     """
+
+    rendered: ClassVar[bool] = False
+    """Whether labels are made together with their picture: right by construction, and slow to look through."""
 
     def __init__(
         self,
@@ -65,6 +69,18 @@ class MultiTaskDataset(Dataset):
         """Image ``index`` with the targets that it has, before any transform; the same at every call."""
         raise NotImplementedError
 
+    def targets(self, index: int, tasks: Collection[str]) -> dict[str, np.ndarray]:
+        """The targets for ``tasks`` that image ``index`` has, as `load` gives them."""
+        return {name: target for name, target in self.load(index).targets.items() if name in tasks}
+
+    def with_label(self, task: str) -> Sequence[int]:
+        """The items that may have a label for ``task``, as far as is known without reading it."""
+        return range(len(self))
+
+    def label_place(self, task: str) -> str:
+        """Where a message says that the labels for ``task`` are."""
+        return type(self).__name__
+
     def describe(self, index: int) -> str:
         """What an error message calls image ``index``: its name or path."""
         return f"{type(self).__name__} item {index}"
@@ -83,16 +99,22 @@ class MultiTaskDataset(Dataset):
         epoch, index = (operator.index(k) for k in (key if isinstance(key, tuple) else (0, key)))
         if not 0 <= index < len(self):
             raise IndexError(f"{type(self).__name__} has items 0 to {len(self) - 1}; got {index}")
-        try:
+        with self.naming(index):
             sample = self.load(index)
             shape = sample.image.shape[:2]
             rng = np.random.default_rng((self.seed, epoch, index))
             for transform in self.pipeline:
                 sample = transform(sample, rng)
+        return pack(sample, shape)
+
+    @contextmanager
+    def naming(self, index: int) -> Iterator[None]:
+        """Errors with the image's name: `ValueError` stays one, any other becomes a `RuntimeError`."""
+        try:
+            yield
         except Exception as error:
             kind = ValueError if isinstance(error, ValueError) else RuntimeError
             raise kind(f"{self.describe(index)}: {error or type(error).__name__}") from error
-        return pack(sample, shape)
 
 
 def check_tasks(

@@ -89,6 +89,8 @@ class Blocks(MultiTaskDataset):
         scene_seed: of the pictures.
     """
 
+    rendered = True
+
     def __init__(
         self,
         tasks: Mapping[str, Mapping[str, Any] | Task],

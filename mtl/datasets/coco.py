@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from mtl.datasets.base import Transform, check_tasks
-from mtl.datasets.files import FileDataset
+from mtl.datasets.files import FileDataset, Leftover, normal
 from mtl.datasets.layout import check_level
-from mtl.registry import DATASETS, choices
+from mtl.registry import DATASETS, choices, some_of
 from mtl.structures import VOID, TargetKind
 from mtl.tasks.base import Task
 from mtl.utils.files import open_regular
@@ -71,19 +71,21 @@ class COCO(FileDataset):
         classes = 1 + len(self.instances.categories)
         check_tasks("COCO", self.tasks, {"semseg": TargetKind.CLASSES}, {"semseg": classes})
         files = self.instances.files
-        there = set(os.listdir(self.root / folder))
-        lost = [name for name in files if name not in there]
+        there = {normal(file): file for file in os.listdir(self.root / folder)}
+        lost = [name for name in files if normal(name) not in there]
         if lost:
             raise ValueError(
-                f"{len(lost)} of {len(files)} images of {self.root / file} are not in {self.root / folder}, the first "
-                f"is {lost[0]!r}; data_prep/coco.py --check lists what is missing"
+                f"{len(lost)} of {len(files)} images of {self.root / file} are not in {self.root / folder}: "
+                f"{some_of(lost)}; data_prep/coco.py --check lists what is missing"
             )
         names = [os.path.splitext(name)[0] for name in files]
         if len(set(names)) < len(names):
             raise ValueError(f"{self.root / file} has two images of one name")
+        unknown = set(there) - {normal(name) for name in files}
         self._set_files(
-            {name: f"{folder}/{image}" for name, image in zip(names, files, strict=True)},
+            {name: f"{folder}/{there[normal(image)]}" for name, image in zip(names, files, strict=True)},
             {task: dict.fromkeys(names, file) for task in self.tasks},
+            leftovers=[Leftover(f"files of {self.root / folder} that are not in {file}", tuple(sorted(unknown)))],
         )
 
     def target(self, index: int, task: str, size: tuple[int, ...] | None = None) -> np.ndarray:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mtl.datasets.base import Transform
-from mtl.datasets.files import IMAGE_SUFFIXES, FileDataset, list_files, read_split
-from mtl.registry import DATASETS
+from mtl.datasets.files import (
+    IMAGE_SUFFIXES,
+    FileDataset,
+    Leftover,
+    list_files,
+    normal,
+    read_names,
+    read_split,
+)
+from mtl.registry import DATASETS, some_of
 from mtl.tasks.base import Task
 
 
@@ -19,9 +28,11 @@ class FolderDataset(FileDataset):
 
     ::
 
-        root/images/<name>.jpg     .jpeg or .png
+        root/images/<name>.jpg     or another of `IMAGE_SUFFIXES`
         root/<task>/<name>.png     one folder per task, named like the task; or another suffix that the task reads
-        root/splits/<split>.txt    one name a line, without the suffix
+        root/splits/<split>.txt    one name a line, with the image's suffix or without
+
+    Names are compared after Unicode normalisation. What is there and not used is in ``leftovers``.
 
     Args:
         tasks: the tasks whose labels are read; folders of other tasks need not be there.
@@ -40,41 +51,64 @@ class FolderDataset(FileDataset):
         seed: int = 0,
     ) -> None:
         super().__init__(tasks, root, pipeline, seed)
-        names = read_split(self.root / "splits", split)
-        images = self._find_images(names, split)
-        labels = {name: self._find_labels(name, task.suffixes, names, split) for name, task in self.tasks.items()}
-        self._set_files(images, labels)
-
-    def _find_images(self, names: Sequence[str], split: str) -> dict[str, str]:
-        """The image file of each name."""
-        images = list_files(self.root / "images", IMAGE_SUFFIXES)
-        if not images:
-            raise ValueError(f"there are no images ({', '.join(IMAGE_SUFFIXES)}) in {self.root / 'images'}")
-        lost = [name for name in names if name not in images]
-        if lost:
-            hint = "; names are without the suffix" if Path(lost[0]).stem in images else ""
-            raise ValueError(
-                f"{len(lost)} of {len(names)} names in the split {split!r} have no image in "
-                f"{self.root / 'images'}, the first is {lost[0]!r}{hint}"
-            )
-        return {name: f"images/{images[name]}" for name in names}
-
-    def _find_labels(self, task: str, suffixes: Sequence[str], names: Sequence[str], split: str) -> dict[str, str]:
-        """The label files for ``task`` by the names of the split that have one."""
-        folder = self.root / task
-        files = list_files(folder, suffixes)
-        found = {name: files[name] for name in names if name in files}
-        unread = set(names) - set(found)
-        other = sorted(f for f in os.listdir(folder) if os.path.splitext(f)[0] in unread) if folder.is_dir() else []
-        if other:
-            raise ValueError(
-                f"{folder / other[0]} is not read: labels for {task!r} are {' or '.join(suffixes)} files"
-                + (f" ({len(other)} such files)" if len(other) > 1 else "")
-            )
+        found = list_files(self.root / "images", IMAGE_SUFFIXES)
         if not found:
-            folders = sorted(p.name for p in self.root.iterdir() if p.is_dir() and p.name not in ("images", "splits"))
+            raise ValueError(f"there are no images ({', '.join(IMAGE_SUFFIXES)}) in {self.root / 'images'}")
+        names = read_split(self.root / "splits", split, found)
+        self._check_images(names, found, split)
+        labels = {name: list_files(self.root / name, task.suffixes) for name, task in self.tasks.items()}
+        used = {task: {name: files[name] for name in names if name in files} for task, files in labels.items()}
+        errors = [error for task, files in used.items() for error in self._label_errors(task, files, names, split)]
+        if errors:
+            raise ValueError("; ".join(errors))
+        self._set_files(
+            {name: f"images/{found[name]}" for name in names},
+            {task: {name: f"{task}/{file}" for name, file in files.items()} for task, files in used.items()},
+            leftovers=[*self._unused_images(found), *_without_image(labels, found)],
+        )
+
+    def _check_images(self, names: Sequence[str], found: Mapping[str, str], split: str) -> None:
+        """Raise `ValueError` where a name of the split has no image."""
+        folder = self.root / "images"
+        lost = [name for name in names if name not in found]
+        if lost:
+            stems = {os.path.splitext(name)[0] for name in lost} | set(lost)
+            near = [file for file in sorted(os.listdir(folder)) if normal(os.path.splitext(file)[0]) in stems]
+            hint = f" (files with the suffixes {', '.join(IMAGE_SUFFIXES)}); it has {some_of(near)}" if near else ""
             raise ValueError(
-                f"no image of the split {split!r} has a label for the task {task!r}: expected "
-                f"{folder}/<name>{' or '.join(suffixes)}; folders in {self.root}: {', '.join(folders) or 'none'}"
+                f"{len(lost)} of {len(names)} names in the split {split!r} have no image in {folder}: "
+                f"{some_of(map(repr, lost))}{hint}"
             )
-        return {name: f"{task}/{file}" for name, file in found.items()}
+
+    def _label_errors(self, task: str, files: Mapping[str, str], names: Sequence[str], split: str) -> Iterator[str]:
+        """Why the labels for ``task`` are not those of the split."""
+        folder, suffixes = self.root / task, " or ".join(self.tasks[task].suffixes)
+        unread = set(names) - set(files)
+        there = sorted(os.listdir(folder)) if folder.is_dir() else []
+        other = [str(folder / file) for file in there if normal(os.path.splitext(file)[0]) in unread]
+        if other:
+            yield f"not read: {some_of(other)}: labels for {task!r} are files with the suffix {suffixes}"
+        elif not files:
+            folders = sorted(p.name for p in self.root.iterdir() if p.is_dir() and p.name not in ("images", "splits"))
+            yield (
+                f"no image of the split {split!r} has a label for the task {task!r}: expected "
+                f"{folder}/<name>{suffixes}; folders in {self.root}: {', '.join(folders) or 'none'}"
+            )
+
+    def _unused_images(self, found: Mapping[str, str]) -> Iterator[Leftover]:
+        """What is in the folder of images and is none, or is one of no split."""
+        files = set(found.values())
+        none = sorted(file for file in os.listdir(self.root / "images") if file not in files and file[0] != ".")
+        yield Leftover(f"entries of {self.root / 'images'} that are no image files", tuple(none))
+        listed: set[str] = set()
+        for path in (self.root / "splits").glob("*.txt"):
+            with suppress(ValueError):  # what is wrong with another list is no matter of this one
+                listed |= set(read_names(path, path.stem, found))
+        yield Leftover("images in no split", tuple(file for name, file in found.items() if name not in listed))
+
+
+def _without_image(labels: Mapping[str, Mapping[str, str]], images: Mapping[str, str]) -> Iterator[Leftover]:
+    """Label files whose name is no image's."""
+    for task, files in labels.items():
+        lone = tuple(file for name, file in files.items() if name not in images)
+        yield Leftover(f"label files of {task!r} without an image of their name", lone, mistake=True)

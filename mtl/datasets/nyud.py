@@ -13,7 +13,7 @@ from mtl.datasets.base import Transform, check_tasks
 from mtl.datasets.files import FileDataset, list_files, read_split
 from mtl.datasets.label_formats import parse_axes, read_mat, read_normal_array, read_normal_levels
 from mtl.datasets.layout import check_level
-from mtl.registry import DATASETS
+from mtl.registry import DATASETS, some_of
 from mtl.structures import VOID, TargetKind
 from mtl.tasks.base import Task
 from mtl.tasks.label_files import read_array, read_class_ids
@@ -83,7 +83,7 @@ class NYUD(FileDataset):
                 if lost:
                     raise ValueError(
                         f"{len(lost)} of {len(names)} files of the split {split!r} are missing in "
-                        f"{self.root / folder}, the first is {lost[0] + suffix!r}"
+                        f"{self.root / folder}: {some_of(name + suffix for name in lost)}"
                     )
                 return {name: f"{folder}/{found[name]}" for name in names}
         raise ValueError(f"no file of the split {split!r} in {self.root / folder} ({' or '.join(suffixes)})")

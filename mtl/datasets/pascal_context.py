@@ -14,7 +14,7 @@ from mtl.datasets.base import Transform, check_tasks
 from mtl.datasets.files import FileDataset, Reader, list_files, read_split
 from mtl.datasets.label_formats import label_edges, read_mat, read_normal_levels
 from mtl.datasets.layout import check_level
-from mtl.registry import DATASETS
+from mtl.registry import DATASETS, some_of
 from mtl.structures import TargetKind
 from mtl.tasks.base import Task
 from mtl.tasks.normals import decode_normals
@@ -106,7 +106,7 @@ class PascalContext(FileDataset):
             lost = [name for name in names if name not in files and name not in none]
             if lost:
                 raise ValueError(
-                    f"{converted / task} lacks {len(lost)} images of the split {split!r}, such as {lost[0]}: run "
+                    f"{converted / task} lacks {len(lost)} images of the split {split!r} ({some_of(lost)}): run "
                     "data_prep/pascal_context.py --convert to the end, or remove the folder"
                 )
             return {name: files[name] for name in names if name in files}, self.tasks[task].read
@@ -132,8 +132,8 @@ class PascalContext(FileDataset):
         lost = [name for name in names if name not in found]
         if lost:
             raise ValueError(
-                f"{len(lost)} of {len(names)} files of the split {split!r} are missing in {self.root / folder}, the "
-                f"first is {lost[0] + suffixes[0]!r} (data_prep/pascal_context.py --check lists them)"
+                f"{len(lost)} of {len(names)} files of the split {split!r} are missing in {self.root / folder}: "
+                f"{some_of(name + suffixes[0] for name in lost)} (data_prep/pascal_context.py --check lists them)"
             )
         return {name: f"{folder}/{found[name]}" for name in names}
 

@@ -38,6 +38,8 @@ class Scenes(MultiTaskDataset):
         scene_seed: of the scenes.
     """
 
+    rendered = True
+
     def __init__(
         self,
         tasks: Mapping[str, Mapping[str, Any] | Task],

@@ -1,3 +1,3 @@
 """Training and testing: hooks, checkpoints, processes, config."""
 
-from mtl.engine import checkpoint_hook, cost, distributed, hooks, loops, optim  # noqa: F401
+from mtl.engine import checkpoint_hook, cost, distributed, hooks, label_table, loops, optim  # noqa: F401

@@ -27,6 +27,7 @@ DEFAULT_HOOKS: dict[str, Any] = {
     "logger": {"type": "LoggerHook", "interval": 20},
     "checkpoint": {"type": "AtomicCheckpoint"},
     "parameters": {"type": "ParameterTable"},
+    "labels": {"type": "LabelTable"},
     "iteration_seed": {"type": "IterationSeed"},
     "delta_m": {"type": "DeltaM"},
     "pictures": {"type": "PredictionPictures"},

@@ -13,11 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mtl.datasets.files import IMAGE_SUFFIXES
 from mtl.utils.files import check_regular
 from mtl.utils.images import MAX_PIXELS, check_pixels
 from mtl.utils.text import printable, reason
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg")
 """Of the files that are taken from folders and patterns; any other file can be named by itself, as an image."""
 

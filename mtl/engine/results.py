@@ -17,6 +17,7 @@ from mtl.engine.hooks import DeltaM
 from mtl.engine.parameters import count_parameters
 from mtl.engine.runner import MultiTaskRunner
 from mtl.models.multitask import MultiTaskModel
+from mtl.registry import some_of
 
 H = TypeVar("H", bound=Hook)
 
@@ -80,9 +81,11 @@ def table(result: Mapping[str, Any], most: int = 6) -> str:
     width = max(len(name) for name in result["metrics"])
     for name, metrics in result["metrics"].items():
         shown = [(key, value) for key, value in metrics.items() if "/" not in key][:most]
-        lines.append(
-            f"  {name:<{width}}  " + "  ".join(f"{key} {value:.{3 if abs(value) < 1 else 2}f}" for key, value in shown)
-        )
+        cells = [f"{key} {value:.{3 if abs(value) < 1 else 2}f}" for key, value in shown]
+        if classes := mean_over(metrics):
+            cells[0] += f" ({classes})"
+        scores = "no score: nothing was labelled" if math.isnan(result["main"][name]) else "  ".join(cells)
+        lines.append(f"  {name:<{width}}  {scores}")
     counts = result["parameters"]
     delta = result.get("delta_m")
     lines += [
@@ -93,6 +96,18 @@ def table(result: Mapping[str, Any], most: int = 6) -> str:
         f"  all {counts['all'] / 1e6:.3f} M",
     ]
     return "\n".join(lines)
+
+
+def mean_over(metrics: Mapping[str, float | None]) -> str:
+    """``of 18 of 21 classes; absent: boat, bus, sofa`` of a task's metrics; empty where each class has its own.
+
+    Absent is a class that no label and no prediction of the set has: its ``IoU/<class>`` is NaN, null in a file.
+    """
+    classes = {key.partition("/")[2]: value for key, value in metrics.items() if "/" in key}
+    absent = [name for name, value in classes.items() if value is None or math.isnan(value)]
+    if not absent:
+        return ""
+    return f"of {len(classes) - len(absent)} of {len(classes)} classes; absent: {some_of(absent)}"
 
 
 def write_json(result: Mapping[str, Any], path: Path) -> None:

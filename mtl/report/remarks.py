@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mtl.engine.results import mean_over
 from mtl.engine.settings import differences, short
 from mtl.report.runs import Run, delta, seed_of
 
@@ -36,6 +37,15 @@ def notes_on(runs: Sequence[Run], filled: Sequence[Run]) -> list[str]:
             "a shipped reference, or the JSON of your own single-task run), run tools/test.py on the checkpoint and "
             "name the test.json that it writes."
         )
+    for task in runs[0].result["main"]:
+        if any(run.result["main"][task] is None for run in runs):
+            notes.append(f"The {task} {runs[0].metric(task)} is {MISSING} where nothing was labelled.")
+        means = _means(runs, task)
+        notes += [
+            f"The {task} {runs[0].metric(task)}{f' of {names}' if len(means) > 1 else ''} is a mean {text}."
+            for text, names in means.items()
+            if text
+        ]
     if any(not run.result.get("cost") for run in runs):
         notes.append(f"Time and memory are {MISSING} where the run did without the hook that measures them.")
     devices = {_device(run) for run in runs if run.result.get("cost")}
@@ -46,6 +56,16 @@ def notes_on(runs: Sequence[Run], filled: Sequence[Run]) -> list[str]:
             "predicting and scoring one in a batch of the test."
         )
     return notes
+
+
+def _means(runs: Sequence[Run], task: str) -> dict[str, str]:
+    """What a task's main metric is a mean of, as `mean_over` says it, and the labels of the runs of which it is so."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        if run.result["main"][task] is None:
+            continue
+        found.setdefault(mean_over(run.result["metrics"][task]), []).append(run.label)
+    return {text: ", ".join(dict.fromkeys(labels)) for text, labels in found.items()}
 
 
 def _device(run: Run) -> str:
@@ -63,6 +83,11 @@ def warnings_on(rows: Sequence[tuple[str, Sequence[Run]]]) -> list[str]:
         found.append("The rows' Δm are relative to different single-task scores and cannot be compared.")
     if len({_device(run) for run in runs if run.result.get("cost")}) > 1:
         found.append("The rows were measured on different devices or numbers of processes: compare no times.")
+    for task in runs[0].result["main"]:
+        if len(_means(runs, task)) > 1:
+            found.append(
+                f"The rows' {task} {runs[0].metric(task)} are means of different classes: compare the classes' own."
+            )
     settings = [own[0].settings for _, own in rows]
     other = differences(settings, ("method", "single_task"))
     if other:

@@ -67,6 +67,25 @@ class Task:
     def check(self, target: np.ndarray, where: str) -> None:
         """Raise `ValueError` where the array is no valid target (class ids out of range); ``where`` names its file."""
 
+    def label_counts(self, target: np.ndarray) -> dict[str, int]:
+        """How many pixels of a target are of each class; of a kind without classes, how many are "labelled".
+
+        All classes are named, as the legend does if it has a name for each, else by their ids.
+        """
+        if self.kind not in (TargetKind.CLASSES, TargetKind.EDGES):
+            known = (target != self.kind.void(1, 1)).reshape(*target.shape[:2], -1).any(-1)
+            return {"labelled": int(np.count_nonzero(known))}
+        classes = max(self.out_channels, 2)  # one logit tells two classes apart
+        names = [name for name, _ in self.legend()]
+        if len(set(names)) != classes:
+            names = [str(i) for i in range(classes)]
+        pixels = np.bincount(target.reshape(-1), minlength=classes)
+        return {name: int(n) for name, n in zip(names, pixels, strict=False)}
+
+    def label_hint(self) -> str:
+        """What a user is told whose labels hold nothing to learn from: what this task reads as void, or as class 0."""
+        return ""
+
     # -- loss --------------------------------------------------------------------------------------------------
     def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = no_reduce) -> Tensor:
         """This process's share of the loss: summed over processes it is the loss of the whole batch.

@@ -83,6 +83,10 @@ class Depth(Task):
         if not ((target >= 0) & (target < np.inf)).all():
             raise ValueError(f"{where}: depth is finite metres of at least 0 (0 where there is no label)")
 
+    def label_hint(self) -> str:
+        beyond = "" if self.farthest is None else f" and whatever is farther than {self.farthest:g} m (farthest)"
+        return f"void are 0, NaN, infinity{beyond}; a grey level of a PNG is {self.level:g} m (level)"
+
     def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = no_reduce) -> Tensor:
         """Σ|prediction - target| over labelled pixels / their number, in metres."""
         labelled = target > 0

@@ -68,6 +68,9 @@ class Edge(Task):
     def check(self, target: np.ndarray, where: str) -> None:
         check_class_ids(target, 2, where)
 
+    def label_hint(self) -> str:
+        return "grey levels above 127 are edges: an edge is stored as 255, not as 1"
+
     def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = no_reduce) -> Tensor:
         """[w Σ_pos + (1 - w) Σ_neg] / labelled pixels of the binary cross-entropy, w = ``positive_weight``."""
         return balanced_cross_entropy(logits, target, reduce, self.positive_weight)

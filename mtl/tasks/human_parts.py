@@ -48,6 +48,9 @@ class HumanParts(Task):
     def check(self, target: np.ndarray, where: str) -> None:
         check_class_ids(target, len(self.classes), where)
 
+    def label_hint(self) -> str:
+        return f"pixels hold part ids, 1 to {len(self.classes) - 1}; 255 is void, and so is a label without any part"
+
     def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = no_reduce) -> Tensor:
         return cross_entropy(logits, target, reduce)
 

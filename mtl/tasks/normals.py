@@ -59,6 +59,9 @@ class SurfaceNormals(Task):
         if not ((np.abs(square - 1) <= 0.02) | (square == 0)).all():
             raise ValueError(f"{where}: normals are unit vectors, or zeros where there is no label")
 
+    def label_hint(self) -> str:
+        return "black and mid-grey are void; a component n is stored as the level 127.5 (n + 1)"
+
     def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = no_reduce) -> Tensor:
         """Σ|normalised prediction - target| over labelled pixels / their number of elements (3 a pixel)."""
         # a larger eps than the default 1e-12, whose inverse is the gradient at a zero vector

@@ -65,6 +65,11 @@ class Saliency(Task):
     def check(self, target: np.ndarray, where: str) -> None:
         check_class_ids(target, 2, where)
 
+    def label_hint(self) -> str:
+        if self.labels == "ids":
+            return "labels='ids': 1 is salient and 255 void; masks of 0 and 255 are labels='mask'"
+        return "labels='mask': grey levels above 127 are salient; masks of 0 and 1 are labels='ids'"
+
     def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = no_reduce) -> Tensor:
         """Balanced binary cross-entropy [w Σ_pos + (1 - w) Σ_neg] / all; w = negatives / all of the whole batch."""
         return balanced_cross_entropy(logits, target, reduce)

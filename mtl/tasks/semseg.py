@@ -43,6 +43,11 @@ class SemanticSegmentation(Task):
     def check(self, target: np.ndarray, where: str) -> None:
         check_class_ids(target, len(self.classes), where)
 
+    def label_hint(self) -> str:
+        return (
+            f"pixels hold class ids, 0 to {len(self.classes) - 1}, and 255 is void: a mask of 0 and 255 has no class 1"
+        )
+
     def loss(self, logits: Tensor, target: Tensor, reduce: Reduce = no_reduce) -> Tensor:
         return cross_entropy(logits, target, reduce)
 

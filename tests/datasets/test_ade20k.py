@@ -57,7 +57,7 @@ def test_mistakes_are_named(root):
     with pytest.raises(ValueError, match="ADE20K has 150 classes for 'semseg'; the task has 151"):
         ADE20K({"semseg": dict(type="SemanticSegmentation", classes=151)}, root)
     (root / "annotations" / "training" / "ADE_train_2.png").unlink()
-    with pytest.raises(ValueError, match=r"1 of 2 images have no label in .*, the first is 'ADE_train_2'"):
+    with pytest.raises(ValueError, match=r"1 of 2 images have no label in .*: ADE_train_2; "):
         ADE20K(TASKS, root)
     assert len(ADE20K({}, root)) == 2
 
@@ -67,3 +67,13 @@ def test_names_agree_with_mmsegmentation():
 
     classes = runpy.run_path(str(BASE))["tasks"]["semseg"]["classes"]
     assert classes == [name.strip() for name in ADE20KDataset.METAINFO["classes"]]
+
+
+def test_a_label_without_an_image_is_left_over(root):
+    (root / "annotations" / "training" / "ADE_train_1.png").rename(
+        root / "annotations" / "training" / "ADE_train_3.png"
+    )
+    (root / "images" / "training" / "ADE_train_1.jpg").unlink()
+    (leftover,) = ADE20K(TASKS, root).leftovers
+    assert str(leftover) == "label files without an image of their name: 1 (ADE_train_3.png)"
+    assert leftover.mistake

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,17 @@ def test_smaller_objects_are_drawn_over_larger_ones(root):
     np.testing.assert_array_equal(dataset.load(0).targets["semseg"], expected)
 
 
+def test_names_are_compared_after_normalisation_and_what_is_left_over_is_named(root, content):
+    composed, apart = (unicodedata.normalize(form, "gr\u00fcn.jpg") for form in ("NFC", "NFD"))
+    (root / "train2017" / content["images"][0]["file_name"]).rename(root / "train2017" / apart)
+    content["images"][0]["file_name"] = composed
+    (root / "annotations" / "instances_train2017.json").write_text(json.dumps(content))
+    (root / "train2017" / "other.jpg").touch()
+    dataset = COCO(TASKS, root)
+    assert dataset.load(0).image.shape == (8, 16, 3)
+    assert [leftover.names for leftover in dataset.leftovers] == [("other.jpg",)]
+
+
 def test_crowds_are_void_below_the_objects_and_no_objects_are_background(root):
     dataset = COCO(TASKS, root)
     expected = np.zeros((8, 16), np.uint8)
@@ -101,7 +113,7 @@ def test_coordinates_are_as_they_were_written(root, content):
         (lambda c: c["images"].append(c["images"][0]), "two images of one id"),
         (lambda c: c.update(images=[], annotations=[]), "has no images"),
         (lambda c: c.pop("annotations"), "has no annotations: it is no instances json"),
-        (lambda c: c["images"].append({"id": 1, "file_name": "x.jpg", "height": 1, "width": 1}), "first is 'x.jpg'"),
+        (lambda c: c["images"].append({"id": 1, "file_name": "x.jpg", "height": 1, "width": 1}), ": x.jpg; "),
     ],
 )
 def test_wrong_annotations_are_named(root, content, change, message):

@@ -1,5 +1,7 @@
 """`FolderDataset` on small folders written here, and on real photographs where they are at hand."""
 
+import os
+import unicodedata
 from pathlib import Path
 
 import cv2
@@ -8,7 +10,8 @@ import pytest
 from conftest import PHOTOS, needs_photos
 from PIL import Image
 
-from mtl.datasets.files import read_image
+import mtl.engine.inputs
+from mtl.datasets.files import IMAGE_SUFFIXES, all_leftovers, read_image
 from mtl.datasets.folder import FolderDataset
 from mtl.structures import VOID, TargetKind
 from mtl.tasks import HumanParts, Saliency, SemanticSegmentation, SurfaceNormals
@@ -143,20 +146,96 @@ def test_wrong_roots_and_splits_are_named(root):
 def test_a_name_in_both_lists_is_named(root):
     (root / "splits" / "val.txt").write_text("c.d\n")
     for split in ("train", "val"):
-        with pytest.raises(ValueError, match=r"1 names are in train and in val, such as 'c\.d'"):
+        with pytest.raises(ValueError, match=r"1 names are in train and in val: c\.d$"):
             FolderDataset(TASKS, root, split)
     assert len(FolderDataset(TASKS, root, "small")) == 2
 
 
 def test_names_without_an_image_are_named(root):
     (root / "splits" / "small.txt").write_text("a\nx\ny\n")
-    with pytest.raises(
-        ValueError, match=r"2 of 3 names in the split 'small' have no image in .*images, the first is 'x'$"
-    ):
+    with pytest.raises(ValueError, match=r"2 of 3 names in the split 'small' have no image in .*images: 'x', 'y'$"):
         FolderDataset(TASKS, root, "small")
-    (root / "splits" / "small.txt").write_text("a.png\n")
-    with pytest.raises(ValueError, match=r"the first is 'a\.png'; names are without the suffix"):
+    (root / "images" / "x.heic").touch()
+    (root / "splits" / "small.txt").write_text("a.jpg\nx\n")
+    with pytest.raises(ValueError, match=r": 'a\.jpg', 'x' \(files .*\.tiff\); it has a\.png, x\.heic$"):
         FolderDataset(TASKS, root, "small")
+    (root / "splits" / "small.txt").write_text("\n".join(f"n{i:02}" for i in range(13)))
+    with pytest.raises(ValueError, match=r"13 of 13 names .*images: 'n00', .*, 'n09' and 3 more$"):
+        FolderDataset(TASKS, root, "small")
+
+
+def test_a_list_may_name_files(root):
+    (root / "splits" / "train.txt").write_text("a.png\nb.JPEG\nc.d.JPG\n")
+    assert FolderDataset(TASKS, root).names == ["a", "b", "c.d"]
+    (root / "splits" / "val.txt").write_text("c.d\n")
+    with pytest.raises(ValueError, match=r"in train and in val: c\.d$"):
+        FolderDataset(TASKS, root)
+    (root / "splits" / "train.txt").write_text("a.png\na\n")
+    with pytest.raises(ValueError, match=r"train\.txt names 'a' twice"):
+        FolderDataset(TASKS, root)
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD", "NFD"), ("NFD", "NFC", "NFD"), ("NFC", "NFC", "NFD")])
+def test_an_umlaut_is_the_same_however_it_is_composed(root, forms):
+    image, label, line = (unicodedata.normalize(form, "gr\u00fcn") for form in forms)
+    save(picture(0), root / "images" / f"{image}.png")
+    save(np.zeros((12, 16), np.uint8), root / "semseg" / f"{label}.png")
+    (root / "splits" / "small.txt").write_text(f"{line}\na\nb\n", "utf-8")
+    dataset = FolderDataset(TASKS, root, "small")
+    assert dataset.names[0] == "gr\u00fcn"
+    assert not dataset.load(0).targets["semseg"].any()
+    assert dataset.load(0).image.shape == (12, 16, 3)
+    assert dataset.leftovers == []
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_images_that_are_predicted_are_trained_on(tmp_path, suffix):
+    assert mtl.engine.inputs.IMAGE_SUFFIXES is IMAGE_SUFFIXES
+    save(picture(0), tmp_path / "images" / f"a{suffix}")
+    save(np.zeros((12, 16), np.uint8), tmp_path / "semseg" / "a.png")
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits" / "train.txt").write_text("a\n")
+    dataset = FolderDataset({"semseg": TASKS["semseg"]}, tmp_path)
+    assert dataset.load(0).image.shape == (12, 16, 3)
+
+
+def lines_of(dataset) -> list[tuple[str, bool]]:
+    return [(str(leftover), leftover.mistake) for leftover in dataset.leftovers]
+
+
+def test_what_is_not_used_is_named(root):
+    assert lines_of(FolderDataset(TASKS, root)) == [("images without a label for any task: 1 (c.d)", False)]
+    for name in ("mistyped", "c,d"):
+        save(picture(0), root / "normals" / f"{name}.png")
+    save(picture(0), root / "images" / "unlisted.jpg")
+    (root / "images" / "notes.txt").touch()
+    (root / "images" / ".DS_Store").touch()
+    save(picture(0), root / "normals" / "._a.png")  # what macOS leaves on other systems' disks
+    (root / "splits" / "broken.txt").write_bytes(b"\xff\xfe")
+    os.mkfifo(root / "images" / "pipe.png")
+    (root / "images" / "folder.png").mkdir()
+    assert lines_of(FolderDataset(TASKS, root, "small")) == [
+        (f"entries of {root / 'images'} that are no image files: 1 (notes.txt)", False),
+        ("images in no split: 3 (folder.png, pipe.png, unlisted.jpg)", False),
+        ("label files of 'normals' without an image of their name: 2 (c,d.png, mistyped.png)", True),
+    ]
+
+
+def test_a_pipe_is_named_when_it_is_read(root):
+    os.mkfifo(root / "images" / "pipe.png")
+    (root / "splits" / "small.txt").write_text("a\nb\npipe\n")
+    with pytest.raises(ValueError, match=r"cannot read the image .*pipe\.png: it is not a file but a named pipe"):
+        FolderDataset(TASKS, root, "small")[2]
+
+
+def test_leftovers_of_both_parts_are_named_once(root):
+    save(picture(0), root / "normals" / "mistyped.png")
+    parts = {"train": FolderDataset(TASKS, root), "val": FolderDataset(TASKS, root, "small")}
+    found = {str(leftover): part for leftover, part in all_leftovers(parts).items()}
+    assert found == {
+        "label files of 'normals' without an image of their name: 1 (mistyped.png)": "train and val",
+        "images without a label for any task: 1 (c.d)": "train",
+    }
 
 
 def test_two_images_of_one_name_are_named(root):
@@ -168,7 +247,7 @@ def test_two_images_of_one_name_are_named(root):
 def test_no_images_are_named(root):
     for path in (root / "images").iterdir():
         path.unlink()
-    with pytest.raises(ValueError, match=r"no images \(.jpg, .jpeg, .png\) in .*images"):
+    with pytest.raises(ValueError, match=r"no images \(.jpg, .jpeg, .png, .webp, .bmp, .tif, .tiff\) in .*images"):
         FolderDataset(TASKS, root)
 
 
@@ -196,7 +275,13 @@ def test_labels_of_another_suffix_are_not_lost_in_silence(root):
     (root / "semseg" / "a.png").rename(root / "semseg" / "a.PNG")
     assert FolderDataset(TASKS, root).labelled["semseg"] > 0
     (root / "semseg" / "a.PNG").rename(root / "semseg" / "a.bmp")
-    with pytest.raises(ValueError, match=r"semseg/a\.bmp is not read: labels for 'semseg' are \.png files"):
+    (root / "semseg" / "b.tif").touch()
+    (root / "normals" / "a.png").rename(root / "normals" / "a.gif")
+    with pytest.raises(
+        ValueError,
+        match=r"not read: .*/semseg/a\.bmp, .*/semseg/b\.tif: labels for 'semseg' are files with the suffix "
+        r"\.png; not read: .*/normals/a\.gif: labels for 'normals' are .*\.png$",
+    ):
         FolderDataset(TASKS, root)
 
 

@@ -104,7 +104,7 @@ def test_mistakes_are_named(tmp_path):
     with pytest.raises(ValueError, match="40 classes for 'semseg'; the task has 13"):
         NYUD({"semseg": dict(type="SemanticSegmentation", classes=13)}, root)
     (root / "depth" / f"{TRAIN[1]}.mat").unlink()
-    with pytest.raises(ValueError, match=rf"1 of 3 files of the split 'train' are missing in .*'{TRAIN[1]}\.mat'"):
+    with pytest.raises(ValueError, match=rf"1 of 3 files of the split 'train' are missing in .*: {TRAIN[1]}\.mat$"):
         NYUD(TASKS, root)
     save_mat(root / "depth" / f"{TRAIN[1]}.mat", other=np.ones((2, 2)))
     with pytest.raises(ValueError, match="has no variable 'depth'"):

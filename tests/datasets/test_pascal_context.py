@@ -141,7 +141,10 @@ def test_a_task_needs_only_its_own_files(root, task):
             shutil.rmtree(root / folder)
     assert task in PascalContext({task: TASKS[task]}, root).load(0).targets
     shutil.rmtree(root / needs[task][-1])
-    with pytest.raises(ValueError, match=r"3 of 3 files of the split 'train' are missing in .*the first is"):
+    with pytest.raises(
+        ValueError,
+        match=r"3 of 3 files of the split 'train' are missing in .*: (\w+\.\w+, )(\w+\.\w+, )\w+\.\w+ \(data_prep",
+    ):
         PascalContext({task: TASKS[task]}, root)
 
 
@@ -255,7 +258,7 @@ def test_mixed_up_splits_and_wrong_tasks_are_named(root):
     with pytest.raises(ValueError, match="21 classes for 'semseg'; the task has 20"):
         PascalContext({"semseg": dict(type="SemanticSegmentation", classes=20)}, root)
     (root / "ImageSets" / "Context" / "val.txt").write_text(f"{VAL[0]}\n{TRAIN[0]}\n")
-    with pytest.raises(ValueError, match=rf"1 names are in train and in val, such as '{TRAIN[0]}'"):
+    with pytest.raises(ValueError, match=rf"1 names are in train and in val: {TRAIN[0]}$"):
         PascalContext(TASKS, root)
 
 

@@ -157,6 +157,30 @@ def test_rows_of_one_method_say_how_they_differ(tmp_path):
     assert sorted(row.plot_label for row in table.rows) == ["PolyhistorLite reduction=4", "PolyhistorLite reduction=8"]
 
 
+def test_a_mean_says_which_classes_it_is_without(tmp_path):
+    def run(method, **classes):
+        ious = {f"IoU/{name}": value for name, value in classes.items()}
+        metrics = {"semseg": {"mIoU": 40.0, **ious}, "normals": {"mErr": 20.5}}
+        return result(method, metrics=metrics)
+
+    whole, lacking = run("LoRA", ground=60.0, cat=20.0, dog=40.0), run("SSF", ground=60.0, cat=None, dog=20.0)
+    (table,) = tables(tmp_path / "one", lacking)
+    assert "The semseg mIoU is a mean of 2 of 3 classes; absent: cat." in table.notes
+    assert table.warnings == []
+    (table,) = tables(tmp_path / "two", whole, lacking)
+    assert "The semseg mIoU of SSF is a mean of 2 of 3 classes; absent: cat." in table.notes
+    assert "The rows' semseg mIoU are means of different classes: compare the classes' own." in table.warnings
+    (table,) = tables(tmp_path / "whole", whole)
+    assert not any("a mean of" in note for note in table.notes)
+
+
+def test_a_task_without_a_label_is_said_to_be_so(tmp_path):
+    main = {"semseg": None, "normals": 20.5}
+    metrics = {"semseg": {"mIoU": None, "IoU/cat": None}, "normals": {"mErr": 20.5}}
+    (table,) = tables(tmp_path, result(main=main, metrics=metrics, delta=None))
+    assert "The semseg mIoU is – where nothing was labelled." in table.notes
+
+
 def test_a_run_without_costs_and_single_task_scores(tmp_path):
     (table,) = tables(tmp_path, *(result(seed=seed, delta=None, cost=None, single_task=None) for seed in (0, 1)))
     (row,) = table.rows
