@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -27,21 +28,17 @@ model = dict(joint={joint})
 """
 
 
+def launch(config, work_dir, processes: int, *options: str) -> subprocess.CompletedProcess:
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    command = [sys.executable, *launcher, str(ROOT / "tools" / "train.py"), str(config), "--work-dir", str(work_dir)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*command, *options], capture_output=True, text=True, timeout=300, env=environment)
+
+
 def run(folder, processes: int, joint: bool = False) -> tuple[list[dict], dict, dict]:
     folder.mkdir()
     config = write_config(folder, EXTRA.format(batch=4 // processes, joint=joint))
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    command = [
-        sys.executable,
-        *launcher,
-        str(ROOT / "tools" / "train.py"),
-        str(config),
-        "--work-dir",
-        str(folder / "run"),
-    ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    done = launch(config, folder / "run", processes)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     logged = next((folder / "run").glob("*/vis_data/scalars.json")).read_text().splitlines()
     steps = [step for step in map(json.loads, logged) if "loss" in step]
@@ -51,12 +48,13 @@ def run(folder, processes: int, joint: bool = False) -> tuple[list[dict], dict, 
 
 @pytest.fixture(scope="module")
 def one_process(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("processes") / "one", 1)
+    folder = tmp_path_factory.mktemp("processes") / "one"
+    return (*run(folder, 1), folder / "run")
 
 
 @pytest.mark.parametrize("joint", [False, True])
 def test_two_processes_equal_one(tmp_path, one_process, joint):
-    one, one_result, one_state = one_process
+    one, one_result, one_state, _ = one_process
     two, two_result, two_state = run(tmp_path / "two", 2, joint)
     assert len(one) == len(two) == 6
     for a, b in zip(one, two, strict=True):
@@ -69,6 +67,15 @@ def test_two_processes_equal_one(tmp_path, one_process, joint):
     for task, metrics in one_result["metrics"].items():
         for name, value in metrics.items():
             assert two_result["metrics"][task][name] == pytest.approx(value, abs=0.5, nan_ok=True), (task, name)
+
+
+def test_a_run_of_one_process_is_not_resumed_by_two(tmp_path, one_process):
+    """Their global batch would be twice as large, and the schedule at its end after half of the epochs."""
+    config = write_config(tmp_path, EXTRA.format(batch=4, joint=False))
+    shutil.copytree(one_process[3], tmp_path / "run")
+    done = launch(config, tmp_path / "run", 2, "--resume")
+    assert done.returncode != 0
+    assert "of a run with other processes (1, now 2)" in done.stderr
 
 
 def test_batch_norm_of_one_process_equals_torchs(tmp_path):
