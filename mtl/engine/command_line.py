@@ -11,6 +11,8 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
+from mtl.utils.text import printable
+
 EXIT_USER = 2
 """Exit status of a mistake in the input."""
 
@@ -84,5 +86,4 @@ def _one_line(error: BaseException) -> str:
     if text.startswith("Caught ") and "Original Traceback" in text:
         # torch wraps what a loader process raised into a traceback; its last paragraph is the message
         text = text.rstrip().rpartition(f"\n{type(error).__name__}: ")[2]
-    text = " ".join(text.split())
-    return text or type(error).__name__
+    return printable(" ".join(text.split())) or type(error).__name__
