@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 from mmengine.config import DictAction
 
+from mtl.utils.text import printable
+
 EXIT_USER = 2
 """Exit status of a mistake in the input."""
 
@@ -88,8 +90,7 @@ def _one_line(error: BaseException) -> str:
         text = text.rstrip().rpartition(f"\n{type(error).__name__}: ")[2]
     if isinstance(error, OSError) and error.filename is None and (file := _open_file(error)):
         text = f"{text}: {file!r}"
-    text = " ".join(text.split())
-    return text or type(error).__name__
+    return printable(" ".join(text.split())) or type(error).__name__
 
 
 def _open_file(error: BaseException) -> str | None:

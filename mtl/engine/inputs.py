@@ -102,6 +102,16 @@ def quiet_opencv() -> Iterator[None]:
         cv2.utils.logging.setLogLevel(level)
 
 
+def opencv_path(path: Path) -> str:
+    """``path`` as OpenCV and FFmpeg take it; `ValueError` for one that is not UTF-8, at which they crash."""
+    absolute = os.path.abspath(path)  # a name such as "concat:a" is a protocol unless it begins with a slash
+    try:
+        absolute.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("OpenCV takes no path that is not UTF-8; rename it") from error
+    return absolute
+
+
 class Video:
     """The frames of a video file.
 
@@ -119,8 +129,7 @@ class Video:
         try:
             check_regular(path)
             with quiet_opencv():
-                # FFmpeg takes a name such as "concat:a" for a protocol unless it begins with a slash
-                self._capture = cv2.VideoCapture(os.path.abspath(path))
+                self._capture = cv2.VideoCapture(opencv_path(path))
             if not self._capture.isOpened():
                 raise ValueError("it is broken, empty or of an unknown format")
             width, height = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH), self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mtl.datasets.files import read_image
-from mtl.engine.inputs import Input, Video, quiet_opencv
+from mtl.engine.inputs import Input, Video, opencv_path, quiet_opencv
 from mtl.engine.output_folder import SHEET, write_manifest
 from mtl.engine.overlays import ContactSheet, overlay
 from mtl.engine.predictor import Prediction, Predictor
@@ -197,7 +197,7 @@ class _Writer:
                 film.release()
         for name in films:  # OpenCV is silent about a full disk
             path = self.out / name / f"{item.name}.mp4"
-            written = int(cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT))
+            written = int(cv2.VideoCapture(opencv_path(path)).get(cv2.CAP_PROP_FRAME_COUNT))
             if written < count:
                 raise ValueError(f"cannot write {printable(path)}: it has {written} of {count} frames")
 
@@ -217,7 +217,7 @@ def _output(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield path
-    except OSError as error:
+    except (OSError, ValueError) as error:
         with suppress(OSError):
             path.unlink()
         raise ValueError(f"cannot write {printable(path)}: {reason(error)}") from error
@@ -240,7 +240,7 @@ def _open_film(path: Path, fps: float, shape: tuple[int, ...]) -> cv2.VideoWrite
     with _output(path):
         path.touch()  # OpenCV does not say what the file system says
         with quiet_opencv():
-            film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (shape[1], shape[0]))
+            film = cv2.VideoWriter(opencv_path(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (shape[1], shape[0]))
         if not film.isOpened():
             raise OSError(f"OpenCV has no mp4v encoder for {shape[1]} x {shape[0]}")
     return film

@@ -245,6 +245,21 @@ def test_names_that_are_not_utf8_and_links_to_nothing(checkpoint, tmp_path, caps
     assert manifest["inputs"][os.fsdecode(b"f\xfcr")] == str(folder / os.fsdecode(b"f\xfcr.jpg"))
 
 
+def test_videos_whose_path_is_not_utf8_are_refused(checkpoint, tmp_path, capsys):
+    """OpenCV crashes at them."""
+    for name in ("f.mp4", "z.mp4"):
+        film(tmp_path / name, 2)
+    (tmp_path / "f.mp4").rename(tmp_path / os.fsdecode(b"f\xfc.mp4"))
+    out = tmp_path / "out"
+    assert predict(checkpoint, f"{tmp_path}/*.mp4", "--out", out, "--tasks", "semseg") == 1
+    assert "f\\udcfc.mp4: OpenCV takes no path that is not UTF-8" in capsys.readouterr().err
+    assert files(out) == ["contact_sheet.png", "predictions.json", "semseg/z.mp4"]
+    out = tmp_path / os.fsdecode(b"\xfc")
+    assert predict(checkpoint, tmp_path / "z.mp4", "--out", out, "--tasks", "semseg") == 1
+    assert "udcfc/semseg/z.mp4: OpenCV takes no path" in capsys.readouterr().err
+    assert files(out) == ["contact_sheet.png", "predictions.json"]
+
+
 def test_names_keep_apart(tmp_path):
     for name in ("a/x.jpg", "b/x.jpg", "b/x.png", "a/c/y.jpg", "b/c/y.jpg", "b/z.jpg", "b/c/Z.jpg"):
         save(tmp_path / name)
