@@ -14,7 +14,8 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from mtl.engine.adapter_file import check_build, load_matching
-from mtl.engine.checkpoints import model_of, read_checkpoint
+from mtl.engine.checkpoints import model_of, read_checkpoint, seal_checkpoint
+from mtl.engine.resuming import check_resumable
 from mtl.engine.settings import first_difference
 
 FILE_ONLY = (
@@ -46,6 +47,8 @@ class MultiTaskRunner(Runner):
         super().call_hook(fn_name, **kwargs)
         if fn_name == "after_val_epoch":
             self.last_metrics = kwargs.get("metrics")
+        elif fn_name == "before_save_checkpoint":  # after the last hook; MMEngine adds nothing more
+            seal_checkpoint(kwargs["checkpoint"])
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:
         """MMEngine's, but strict, and without running code from the file."""
@@ -53,6 +56,7 @@ class MultiTaskRunner(Runner):
         check_build(checkpoint.get("build"), self.cfg.get("build"), filename)
         if self._resume:
             _check_settings(checkpoint.get("settings"), self.cfg["source"], Path(filename))
+            check_resumable(checkpoint, self, filename)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         model = model_of(self)
         load_matching(model, checkpoint["state_dict"], model.state_dict(), filename)
