@@ -61,8 +61,8 @@ def check_config(config: Any) -> None:
         if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
             raise ValueError(f"config.{where} is a dict with a type, not {short(repr(part))}")
     encoder = config["encoder"]
-    if not isinstance(encoder.get("name", ""), str):
-        raise ValueError(f"config.encoder.name is a string, not {short(repr(encoder['name']))}")
+    if not isinstance(encoder.get("name"), str):
+        raise ValueError(f"config.encoder.name is a string, not {short(repr(encoder.get('name')))}")
     size = encoder.get("size", ())
     if not isinstance(size, Sequence) or not all(isinstance(side, int) and side <= LARGEST_SIDE for side in size):
         raise ValueError(f"config.encoder.size is two integers of at most {LARGEST_SIDE:,}, not {short(repr(size))}")
