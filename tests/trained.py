@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -9,10 +10,12 @@ from safetensors.torch import save_file
 from tiny import write_config
 
 from mtl.engine.adapter_file import save_adapter
+from mtl.engine.checkpoints import seal_checkpoint
 from mtl.engine.config import read_config
 from mtl.engine.settings import plain
 from mtl.models.multitask import MultiTaskModel
 from mtl.registry import ENCODERS
+from mtl.utils.plain import content_digest
 
 
 def write_checkpoints(folder: Path, extra: str = "") -> MultiTaskModel:
@@ -28,5 +31,16 @@ def write_checkpoints(folder: Path, extra: str = "") -> MultiTaskModel:
             if parameter.requires_grad:
                 parameter += 0.1 * torch.randn_like(parameter)
     save_adapter(model, folder / "model.safetensors", build)
-    torch.save({"state_dict": model.state_dict(), "build": build, "meta": {}}, folder / "model.pth")
+    checkpoint = {"state_dict": model.state_dict(), "build": build, "meta": {"epoch": 2, "iter": 4}}
+    seal_checkpoint(checkpoint)
+    torch.save(checkpoint, folder / "model.pth")
     return model
+
+
+def resealed(path: Path, out: Path, change: Callable[[dict], None]) -> Path:
+    """A full checkpoint after ``change``, with the digest that fits it."""
+    checkpoint = torch.load(path, weights_only=True)
+    change(checkpoint)
+    checkpoint["digest"] = content_digest({key: value for key, value in checkpoint.items() if key != "digest"})
+    torch.save(checkpoint, out)
+    return out

@@ -78,7 +78,7 @@ def _train(args: Namespace, root: Path, run: tuple[str, int]) -> str | None:
 
 def _write_single_task(root: Path, seeds: list[int]) -> None:
     """The single-task models' mean scores, as a result that Δm can be relative to."""
-    results = [json.loads((root / f"{SINGLE}_{seed}" / "result.json").read_text("utf-8"))["main"] for seed in seeds]
+    results = [load_single_task(root / f"{SINGLE}_{seed}" / "result.json") for seed in seeds]
     with replacing(root / "single_task.json") as part:
         part.write_text(json.dumps({"main": {task: mean(r[task] for r in results) for task in results[0]}}), "utf-8")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mtl.engine.command_line import add_imports, friendly
 from mtl.engine.export import GRAPHS, save_graph
-from mtl.engine.merged import difference, load_merged, save_merged
+from mtl.engine.merged import difference, save_merged
 from mtl.engine.rebuild import rebuild
 from mtl.engine.timm_states import save_timm
 
@@ -56,7 +56,7 @@ def main() -> int:
     else:
         save_merged(model, out, config)
         print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {len(model.method.paths(model.task_names))} encoder(s)")
-        print(f"largest difference to {args.checkpoint} on random images: {difference(model, load_merged(out)):.1e}")
+        print(f"largest difference to {args.checkpoint} on random images: {difference(model, rebuild(out)[0]):.1e}")
     return 0
 
 

@@ -21,6 +21,7 @@ from mtl.engine.comparison import check_kept, train_apart
 from mtl.engine.config import read_config
 from mtl.engine.plugins import register_all
 from mtl.evaluation.delta_m import REFERENCE, delta_m
+from mtl.evaluation.result_file import read_result
 from mtl.registry import ENCODERS, choices
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +54,7 @@ def main() -> int:
     for folder in folders.values():
         if read_meta(next(folder.glob("epoch_*.safetensors")))["base"] != base:
             raise ValueError(f"{folder} was run with other weights of the encoder; remove it to run it anew")
-    results = {run: json.loads((folder / "result.json").read_text("utf-8")) for run, folder in folders.items()}
+    results = {run: read_result(folder / "result.json") for run, folder in folders.items()}
     runs = {method: [results[method, seed] for seed in SEEDS] for method in METHODS}
     single = _over_seeds(mean, runs["SingleTaskFull"])
     stored = {

@@ -15,6 +15,7 @@ import mtl.encoders.pvt  # noqa: F401  registers PVT v1 with timm
 from mtl.encoders.pyramid import STRIDES, to_pyramid
 from mtl.encoders.sites import Site, family_of, find_sites
 from mtl.encoders.swin import pad_first
+from mtl.encoders.timm_arguments import check_architecture
 from mtl.encoders.weights import fingerprint, load_into, locate
 from mtl.registry import ENCODERS
 from mtl.utils.text import reason
@@ -62,6 +63,7 @@ class TimmEncoder(nn.Module):
         sized, options = _size_arguments(name, self.size), options or {}
         if given := sorted(sized.keys() & options.keys()):
             raise ValueError(f"the encoder sets {', '.join(given)} itself; leave it out of options, and set size")
+        check_architecture(name, options)
         self.arguments = {**sized, **options}
         self.model = _create(name, weights is True, self.arguments)
         pad_first(self.model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import zipfile
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mtl.utils.files import check_regular
+from mtl.utils.plain import check_tensor
 
 PACKAGE = "mtl:"
 """Prefix of weights that ship with the package."""
@@ -29,11 +31,10 @@ def locate(weights: str) -> Path:
     """The file that ``weights`` names: a path, or ``mtl:NAME`` for weights that ship with the package."""
     if weights.startswith(PACKAGE):
         folder = Path(str(files("mtl") / "assets"))
-        path = folder / f"{weights[len(PACKAGE) :]}.safetensors"
-        if not path.is_file():
-            names = ", ".join(sorted(PACKAGE + p.stem for p in folder.glob("*.safetensors")))
-            raise ValueError(f"no weights {weights!r} ship with the package; valid: {names or 'none'}")
-        return path
+        shipped = {PACKAGE + path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+        if weights not in shipped:
+            raise ValueError(f"no weights {weights!r} ship with the package; valid: {', '.join(shipped) or 'none'}")
+        return shipped[weights]
     path = Path(weights).expanduser()
     if not path.is_file():
         raise ValueError(
@@ -51,6 +52,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             break
     if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise ValueError(f"{str(path)!r} holds no state dict of tensors")
+    try:
+        for key, value in loaded.items():
+            check_tensor(key, value)
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r}: {error}") from error
     return {key.removeprefix("module."): value for key, value in loaded.items()}
 
 
@@ -60,6 +66,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
         check_regular(path)
         if path.suffix == ".safetensors":
             return load_file(path)
+        _check_archive(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise ValueError(f"cannot read the weights in {str(path)!r}: {_first_line(error)}") from error
@@ -70,6 +77,17 @@ def read_tensors(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, Mapping):
         raise ValueError(f"{str(path)!r} holds a {type(loaded).__name__}, not named tensors")
     return dict(loaded)
+
+
+def _check_archive(path: Path) -> None:
+    """Raise `ValueError` if a PyTorch file unpacks to more than it is; PyTorch itself compresses nothing."""
+    if not path.is_file():
+        raise ValueError("no regular file")
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(item.file_size for item in archive.infolist())
+        if unpacked > path.stat().st_size:
+            raise ValueError(f"it unpacks to {unpacked:,} bytes, more than the file has")
 
 
 def load_into(model: nn.Module, path: Path) -> None:
@@ -110,6 +128,8 @@ def fingerprint(model: nn.Module) -> str:
     """A hash of names, shapes and values of all parameters: two encoders agree in it only if they are the same."""
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
+        if parameter.is_meta:
+            return "meta"  # names and shapes alone
         digest.update(f"{name}{tuple(parameter.shape)}".encode())
         digest.update(parameter.detach().float().contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -14,7 +14,6 @@ Reading a file never runs code from it.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 from collections.abc import Mapping, Sequence
@@ -28,23 +27,31 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mtl.engine.files import replacing
+from mtl.engine.schema import ADAPTER, MERGED, check_metadata
 from mtl.models.multitask import MultiTaskModel
 from mtl.registry import ENCODERS, METHODS
 from mtl.utils.files import check_regular
+from mtl.utils.plain import content_digest, parse_json
 
 FORMAT = "mtl-adapter-1"
+JSONS = ("config", "stacked", "paths")
+"""The metadata that are JSON, a merged model's ``paths`` too."""
+
+
+def trained_tensors(model: MultiTaskModel) -> dict[str, Tensor]:
+    """The trained parameters and the decoders' buffers, by their names in the model."""
+    state = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    return state | {name: b for name, b in model.named_buffers() if name.startswith("decoders.")}
 
 
 def trained_state(model: MultiTaskModel, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """The trained parameters and the decoders' buffers, by their names in the model.
+    """`trained_tensors` as a file has them.
 
     Args:
         state: a state dict of the model to take them from, in place of its weights as they are.
     """
-    state = model.state_dict() if state is None else state
-    names = [name for name, p in model.named_parameters() if p.requires_grad]
-    names += [name for name, _ in model.named_buffers() if name.startswith("decoders.")]
-    return {name: state[name].detach().cpu().contiguous() for name in names}
+    own = trained_tensors(model)
+    return {name: (own if state is None else state)[name].detach().cpu().contiguous() for name in own}
 
 
 def save_adapter(
@@ -76,27 +83,26 @@ def write_adapter(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, An
 
 def encoded_meta(meta: Mapping[str, Any], digest: str) -> dict[str, str]:
     """The metadata as they are in the file."""
-    jsons = {key: json.dumps(meta[key]) for key in ("config", "stacked")}
+    jsons = {key: json.dumps(meta[key]) for key in JSONS if key in meta}
     encoded = {"format": FORMAT, "base": meta["base"], "copies": meta["copies"], **jsons, "digest": digest}
     return {**encoded, "seal": seal(encoded)}
 
 
 def seal(meta: Mapping[str, str]) -> str:
     """A hash of the metadata that a file has besides it."""
-    return hashlib.sha256(json.dumps(sorted(meta.items())).encode()).hexdigest()
+    return content_digest(dict(sorted(meta.items())))
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
-    """A hash of names, shapes, types and values."""
-    found = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        found.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+    """A hash of the tensors, whose order in a file is its own."""
+    return content_digest(dict(sorted(state.items())))
 
 
 def read_meta(path: Path, formats: Sequence[str] = (FORMAT,)) -> dict[str, Any]:
-    """The metadata of an adapter file, or of one of other ``formats``; `ValueError` where the file is none."""
+    """The metadata of an adapter file, or of one of other ``formats``; `ValueError` where the file is none.
+
+    Nothing is known of the types in its config: `mtl.engine.schema.check_parts` comes before anything is built.
+    """
     try:
         check_regular(path)
         with safe_open(path, "pt") as file:
@@ -106,17 +112,14 @@ def read_meta(path: Path, formats: Sequence[str] = (FORMAT,)) -> dict[str, Any]:
     if meta.get("format") not in formats:
         wanted = " or ".join(map(repr, formats))
         raise ValueError(f"{str(path)!r} is not an adapter file (its format is {meta.get('format')!r}, not {wanted})")
-    if meta.pop("seal", None) != seal(meta):
+    if meta.get("seal") != seal({key: value for key, value in meta.items() if key != "seal"}):
         raise ValueError(f"the metadata of {str(path)!r} is damaged: it is not what the file was written with")
     try:
-        config = json.loads(meta["config"])
-        meta["base"]
-        config["encoder"]["name"], config["method"]["type"], config["tasks"].keys()
-        if meta["format"] == FORMAT:
-            meta["stacked"] = [str(name) for name in json.loads(meta["stacked"])]
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        decoded = {key: parse_json(text) if key in JSONS else text for key, text in meta.items()}
+        check_metadata(decoded, ADAPTER if meta["format"] == FORMAT else MERGED)
+    except ValueError as error:
         raise ValueError(f"the metadata of {str(path)!r} is damaged: {error}") from error
-    return {**meta, "config": config}
+    return decoded
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -140,24 +143,29 @@ def load_adapter(model: MultiTaskModel, path: Path, build: Mapping[str, Any] | N
         build: the configs that the model was built from, to compare with the file's.
     """
     meta = read_meta(path)
+    check_base(model, meta, str(path))
+    state = read_state(path)
+    check_build(meta["config"], build, str(path))
+    load_matching(model, state, trained_tensors(model), str(path))
+    return meta
+
+
+def check_base(model: MultiTaskModel, meta: Mapping[str, Any], where: str) -> None:
+    """Raise `ValueError` unless the model's encoder has the base weights of an adapter file's metadata."""
     if meta["base"] != model.encoder.fingerprint:
         own = meta["config"]["encoder"]
         size, here = with_defaults(own, ENCODERS).get("size"), list(model.encoder.size)
         if size != here:
             raise ValueError(
-                f"{str(path)!r} is of an encoder of size {size}, whose weights are not those of this one of size "
+                f"{where!r} is of an encoder of size {size}, whose weights are not those of this one of size "
                 f"{here}: set encoder.size={size} (images of another size need no other encoder: size of the data set "
                 "or of its Resize in val_dataloader.dataset, --size of tools/predict.py)"
             )
         raise ValueError(
-            f"{str(path)!r} was trained on other base weights ({own['name']}, {own.get('weights')!r}, {meta['base']}) "
+            f"{where!r} was trained on other base weights ({own.get('name')}, {own.get('weights')!r}, {meta['base']}) "
             f"than this encoder has ({model.encoder.name}, {model.encoder.fingerprint}): name the file of its own "
             "(encoder.weights=FILE in a config, --weights FILE)"
         )
-    state = read_state(path)
-    check_build(meta["config"], build, str(path))
-    load_matching(model, state, trained_state(model), str(path))
-    return meta
 
 
 def check_build(saved: Mapping[str, Any] | None, own: Mapping[str, Any] | None, where: str) -> None:
@@ -193,6 +201,12 @@ def with_defaults(config: Mapping[str, Any], registry: Registry) -> dict[str, An
 
 def load_matching(model: torch.nn.Module, state: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str) -> None:
     """Load ``state`` into the model's tensors ``own``; `ValueError` unless names and shapes agree."""
+    check_matching(state, own, where)
+    model.load_state_dict(dict(state), strict=False)
+
+
+def check_matching(state: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str) -> None:
+    """Raise `ValueError` unless names and shapes agree."""
     missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
     shaped = [name for name in own if name in state and own[name].shape != state[name].shape]
     whole = [n for n in own if n in state and own[n].is_floating_point() != state[n].is_floating_point()]
@@ -206,4 +220,3 @@ def load_matching(model: torch.nn.Module, state: Mapping[str, Tensor], own: Mapp
             f"{where} is of another {other}, method or set of tasks: it {what} {wrong[0]!r}"
             + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
         )
-    model.load_state_dict(dict(state), strict=False)

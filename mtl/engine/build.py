@@ -20,8 +20,10 @@ from mtl.engine.distributed import launch
 from mtl.engine.plugins import register_all
 from mtl.engine.run_folder import latest_checkpoint
 from mtl.engine.runner import MultiTaskRunner
+from mtl.engine.schema import check_config
 from mtl.engine.settings import plain
 from mtl.registry import DATA_SAMPLERS, DATASETS, HOOKS, MODELS, TRANSFORMS, check_arguments, check_part
+from mtl.utils.plain import check_plain
 
 DEFAULT_HOOKS: dict[str, Any] = {
     "logger": {"type": "LoggerHook", "interval": 20},
@@ -72,6 +74,7 @@ def build_runner(
     if full.launcher != "none":
         full.model_wrapper_cfg = {"type": "mtl.TaskwiseDistributed"}
     runner = MultiTaskRunner.from_cfg(full)
+    check_config(full["build"])  # its checkpoints are read by the same rules
     if train:
         for hook in model_of(runner).method.hooks():
             runner.register_hook(hook)
@@ -90,6 +93,7 @@ def assemble(cfg: Config, train: bool) -> Config:
     full.randomness = _randomness(full.get("randomness") or {})
     own = {key: full.get(key) for key in ("encoder", "method", "decoder", "tasks") if full.get(key) is not None}
     full["build"], full["source"] = plain(own), plain(cfg.to_dict())
+    check_plain(full["source"], "config")
     if not isinstance(full.get("model") or {}, Mapping):
         raise ValueError(f"model is a dict of further arguments of MultiTaskModel, not {full.model!r}")
     full.model = {"type": "MultiTaskModel", **own, **(full.get("model") or {})}

@@ -16,7 +16,7 @@ from mmengine.utils import apply_to
 from torch import Tensor
 
 from mtl.engine.adapter_file import digest, read_state, save_adapter, trained_state
-from mtl.engine.checkpoints import check_finite, model_of, read_checkpoint
+from mtl.engine.checkpoints import check_finite, model_of, read_checkpoint, seal_checkpoint
 from mtl.engine.files import replacing
 from mtl.engine.resuming import identity, is_due
 from mtl.engine.run_folder import BEST, LAST, RESULT, checkpoint_number, numbered, remove_parts
@@ -206,6 +206,7 @@ class AtomicCheckpoint(Hook):
         checkpoint.update(best=self.found, validated=self._validated)
         runner.call_hook("before_save_checkpoint", checkpoint=checkpoint)
         check_finite(checkpoint["state_dict"], epoch)
+        seal_checkpoint(checkpoint)  # nothing is changed after that
         # with what hooks put there (averages), and so is the adapter file
         state = trained_state(model, checkpoint["state_dict"])
         self._saved = (iteration, digest(state))

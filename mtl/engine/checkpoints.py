@@ -13,7 +13,9 @@ from torch import Tensor
 
 from mtl.encoders.weights import read_tensors
 from mtl.engine.adapter_file import check_build, load_adapter, load_matching
+from mtl.engine.schema import TRAINING, check_checkpoint
 from mtl.models.multitask import MultiTaskModel
+from mtl.utils.plain import check_plain, content_digest
 
 
 def model_of(runner: Runner) -> MultiTaskModel:
@@ -33,8 +35,18 @@ def load_trained(model: MultiTaskModel, path: Path, build: Mapping[str, Any] | N
         load_adapter(model, path, build)
         return
     checkpoint = read_checkpoint(path)
-    check_build(checkpoint.get("build"), build, str(path))
+    check_build(checkpoint["build"], build, str(path))
     load_matching(model, checkpoint["state_dict"], model.state_dict(), str(path))
+
+
+def seal_checkpoint(checkpoint: dict[str, Any]) -> None:
+    """Add the digest of all that a checkpoint holds, by which `read_checkpoint` finds out a damaged file.
+
+    `ValueError` where a hook added what could not be read again.
+    """
+    checkpoint.pop("digest", None)
+    check_plain(checkpoint, "the checkpoint")
+    checkpoint["digest"] = content_digest(checkpoint)
 
 
 def read_checkpoint(path: Path, resume: bool = False) -> dict[str, Any]:
@@ -44,15 +56,15 @@ def read_checkpoint(path: Path, resume: bool = False) -> dict[str, Any]:
             f"{str(path)!r} is an adapter file, without the optimizer's state; resume from the .pth beside it"
         )
     checkpoint = read_tensors(path)
-    state, meta = checkpoint.get("state_dict"), checkpoint.get("meta")
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{str(path)!r} is not a checkpoint of this framework: it has no state_dict of tensors")
-    if resume and not (
-        isinstance(meta, Mapping)
-        and all(isinstance(meta.get(key), int) for key in ("epoch", "iter"))
-        and {"optimizer", "param_schedulers"} <= set(checkpoint)
-    ):
-        raise ValueError(f"{str(path)!r} has weights alone, no epoch and optimizer to resume from")
+    try:
+        check_checkpoint(checkpoint)
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} is not a checkpoint of this framework: {error}") from error
+    content = {key: value for key, value in checkpoint.items() if key != "digest"}
+    if checkpoint["digest"] != content_digest(content):
+        raise ValueError(f"{str(path)!r} is damaged: its content is not what it was written with")
+    if resume and (missing := [key for key in TRAINING if key not in checkpoint]):
+        raise ValueError(f"{str(path)!r} has no {missing[0]!r} to resume from")
     return checkpoint
 
 

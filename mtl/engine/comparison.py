@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 from mtl.engine.config import method_file, read_config
 from mtl.engine.run_folder import latest_checkpoint
 from mtl.engine.settings import TRAINING, first_difference, plain
+from mtl.evaluation.result_file import read_result
 
 COMPARED = (*TRAINING, "method", "protocol", "val_dataloader", "val_evaluator", "custom_hooks", "load_from")
 """The keys of a config that a finished run is kept by."""
@@ -23,9 +23,9 @@ def check_kept(folder: Path, config: Path, options: Mapping[str, Any] | None, me
     if not (folder / "result.json").is_file():
         return
     try:
-        settings = json.loads((folder / "result.json").read_text("utf-8"))["settings"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / 'result.json'} is no result of a run; delete its folder") from error
+        settings = read_result(folder / "result.json")["settings"]
+    except ValueError as error:
+        raise ValueError(f"{folder / 'result.json'}: {error}; delete its folder to train the run anew") from error
     file = None if method is None else method_file(config, method)
     wanted = plain(read_config(config, options, file).to_dict())
     if found := first_difference(settings, wanted, COMPARED):

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mtl.encoders.timm_encoder import TimmEncoder
-from mtl.engine.adapter_file import digest, load_matching, read_meta, read_state, seal
+from mtl.engine.adapter_file import digest, load_matching, seal
 from mtl.engine.files import replacing
 from mtl.methods.base import Method
 from mtl.methods.baselines import PlainEncoders
@@ -61,12 +61,13 @@ def merge(model: MultiTaskModel, config: Mapping[str, Any]) -> MultiTaskModel:
     """
     groups = model.method.paths(model.task_names)
     encoders = [model.method.merge(model.encoder, model.task_names.index(group[0])) for group in groups]
-    merged = _build(config, groups)
+    merged = build_merged(config, groups)
     state = {
         f"encoder.model.models.{i}.{k}": v for i, part in enumerate(encoders) for k, v in part.state_dict().items()
     }
     state |= {f"decoders.{k}": v for k, v in model.decoders.state_dict().items()}
-    _load(merged, state, "the merged model")
+    fit_biases(merged, state)
+    load_matching(merged, state, merged.state_dict(), "the merged model")
     return merged
 
 
@@ -90,30 +91,17 @@ def difference(model: MultiTaskModel, exported: MultiTaskModel) -> float:
     return max(float((logits - theirs[task]).abs().max()) for task, logits in model(images).items())
 
 
-def load_merged(path: Path) -> MultiTaskModel:
-    """The model of a file that `save_merged` wrote, in eval mode."""
-    meta = read_meta(path, [FORMAT])
-    try:
-        groups = json.loads(meta["paths"])
-        if sorted(task for group in groups for task in group) != sorted(meta["config"]["tasks"]):
-            raise ValueError("its paths are not of its tasks")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"the metadata of {str(path)!r} is damaged: {error}") from error
-    model = _build(meta["config"], groups)
-    _load(model, read_state(path), str(path))
-    return model
-
-
-def _load(model: MultiTaskModel, state: Mapping[str, Tensor], where: str) -> None:
-    """Load all of the model; merging may have made biases of layers that had none."""
+def fit_biases(model: MultiTaskModel, state: Mapping[str, Tensor]) -> None:
+    """Give layers that had no bias those of ``state``: merging makes some."""
     for path, module in model.encoder.named_modules():
         bias = state.get(f"encoder.{path}.bias")
-        if bias is not None and module._parameters.get("bias", bias) is None:
-            module.bias = nn.Parameter(torch.empty_like(bias), requires_grad=False)
-    load_matching(model, state, model.state_dict(), where)
+        if bias is None or module._parameters.get("bias", bias) is not None:
+            continue
+        if bias.shape == module.weight.shape[:1]:
+            module.bias = nn.Parameter(torch.empty_like(bias, device=module.weight.device), requires_grad=False)
 
 
-def _build(config: Mapping[str, Any], groups: Sequence[Sequence[str]]) -> MultiTaskModel:
+def build_merged(config: Mapping[str, Any], groups: Sequence[Sequence[str]]) -> MultiTaskModel:
     """A merged model with random weights, in eval mode."""
     encoder = {**config["encoder"], "weights": False}
     models = [ENCODERS.build(encoder).model for _ in groups]

@@ -13,7 +13,7 @@ from typing import Any
 
 from mtl.engine.files import replacing
 from mtl.engine.inputs import Input
-from mtl.utils.files import open_regular
+from mtl.engine.schema import read_manifest
 
 MANIFEST = "predictions.json"
 """The input of each name, and what could not be used."""
@@ -33,18 +33,18 @@ def check_folder(out: Path, overwrite: bool, inputs: Sequence[Input]) -> dict[st
         if item.path.resolve().is_relative_to(out.resolve()):
             raise ValueError(f"the input {item.path} lies in {out}, whose contents --overwrite replaces")
     try:
-        with open_regular(out / MANIFEST) as file:
-            return dict(json.load(file))
-    except (OSError, ValueError, TypeError) as error:
+        return read_manifest(out / MANIFEST)
+    except ValueError as error:
         raise ValueError(
-            f"{out} holds no earlier prediction (no {MANIFEST}), so that nothing there is replaced; give another --out"
+            f"{out} holds no earlier prediction ({MANIFEST}: {error}), so that nothing there is replaced; give another "
+            "--out"
         ) from error
 
 
 def claim_folder(out: Path, overwrite: bool, inputs: Sequence[Input], tasks: Sequence[str]) -> None:
     """Remove an earlier prediction of ``out`` if that is wanted, and mark the folder as one of ``tasks``."""
     earlier = check_folder(out, overwrite, inputs)
-    for name in [*(task for task in earlier.get("tasks", []) if str(task).isidentifier()), "raw"] if earlier else []:
+    for name in [*earlier["tasks"], "raw"] if earlier else []:
         shutil.rmtree(out / name, ignore_errors=True)
     (out / SHEET).unlink(missing_ok=True)
     write_manifest(out, {"tasks": list(tasks)})

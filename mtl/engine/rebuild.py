@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.registry import Registry
+import torch
+from torch import Tensor
 
 from mtl.engine import adapter_file, merged
-from mtl.engine.adapter_file import load_adapter, load_matching, read_meta
+from mtl.engine.adapter_file import check_base, check_matching, load_matching, read_meta, read_state, trained_tensors
 from mtl.engine.checkpoints import read_checkpoint
+from mtl.engine.merged import build_merged, fit_biases
 from mtl.engine.plugins import register_all
+from mtl.engine.schema import check_parts
 from mtl.models.multitask import MultiTaskModel
-from mtl.registry import DECODERS, ENCODERS, METHODS, MODELS, TASKS, choices
+
+MOST_WEIGHTS = 10_000_000_000
+"""Of a model, frozen ones too."""
 
 
 def rebuild(
@@ -36,23 +41,57 @@ def rebuild(
         raise ValueError(f"no checkpoint {str(path)!r}")
     register_all(custom_imports)
     if path.suffix == ".safetensors":
-        meta = read_meta(path, [adapter_file.FORMAT, merged.FORMAT])
-        config, whole = meta["config"], meta["format"] == merged.FORMAT
+        meta, state = read_meta(path, [adapter_file.FORMAT, merged.FORMAT]), read_state(path)
+        config, paths, whole = meta["config"], meta.get("paths"), meta["format"] == merged.FORMAT
     else:
-        state = read_checkpoint(path)
-        config, whole = state.get("build"), True
-    check_parts(config, path)
+        content = read_checkpoint(path)
+        config, paths, whole, state = content["build"], None, True, content["state_dict"]
+    try:
+        check_parts(config)
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r}: {error}") from error
     if whole and weights is not None:
         raise ValueError(f"{str(path)!r} holds its base weights; leave out the file of other ones")
+    random = {**config["encoder"], "weights": False}
+    encoder = random if whole else _with_weights(config["encoder"], weights, path)
+    _check_form({**config, "encoder": random}, paths, whole, state, path)
+    model = _build({**config, "encoder": encoder}, paths, state, path)
     if not whole:
-        model = MultiTaskModel(**{**config, "encoder": _with_weights(config["encoder"], weights, path)})
-        load_adapter(model, path, config)
-    elif path.suffix == ".safetensors":
-        model = merged.load_merged(path)
-    else:
-        model = MultiTaskModel(**{**config, "encoder": {**config["encoder"], "weights": False}})
-        load_matching(model, state["state_dict"], model.state_dict(), str(path))
+        check_base(model, meta, str(path))
+    load_matching(model, state, model.state_dict() if whole else trained_tensors(model), str(path))
     return model.eval(), config
+
+
+def _check_form(
+    config: Mapping[str, Any], paths: list[list[str]] | None, whole: bool, state: Mapping[str, Tensor], path: Path
+) -> None:
+    """Raise `ValueError` unless the model has the tensors of ``state``, before memory is taken for them."""
+    try:
+        with torch.device("meta"):
+            model = _build(config, paths, state, path)
+    except ValueError as error:
+        if "meta" in str(error.__cause__):  # a part of a user's own reads weights while it is built
+            return
+        raise
+    own = model.state_dict()
+    if (count := sum(value.numel() for value in own.values())) > MOST_WEIGHTS:
+        raise ValueError(f"{str(path)!r} is of a model with {count:,} weights; the limit is {MOST_WEIGHTS:,}")
+    check_matching(state, own if whole else trained_tensors(model), str(path))
+
+
+def _build(
+    config: Mapping[str, Any], paths: list[list[str]] | None, state: Mapping[str, Tensor], path: Path
+) -> MultiTaskModel:
+    """The model, or the merged one of ``paths``, with random weights outside of the encoder."""
+    try:
+        if paths is None:
+            return MultiTaskModel(**config)
+        model = build_merged(config, paths)
+        fit_biases(model, state)
+        return model
+    except Exception as error:  # whatever a part, timm or torch meets with values that its annotations allow
+        text = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{str(path)!r} says no model that can be built: {text}") from error
 
 
 def _with_weights(encoder: Mapping[str, Any], weights: str | Path | bool | None, path: Path) -> dict[str, Any]:
@@ -66,44 +105,3 @@ def _with_weights(encoder: Mapping[str, Any], weights: str | Path | bool | None,
     if not recorded and "weights" in encoder:
         raise ValueError(f"{str(path)!r} was trained on random base weights; take the .pth beside it, or {remedy}")
     return dict(encoder)
-
-
-def check_parts(config: Any, path: Path) -> None:
-    """Raise `ValueError` unless every type is of a registered part: MMEngine imports and calls any other name."""
-    if not isinstance(config, Mapping) or not {"encoder", "method", "tasks"} <= set(config) <= {
-        *("encoder", "method", "tasks", "decoder")
-    }:
-        raise ValueError(f"{str(path)!r} does not say what model it is of (no configs of encoder, method and tasks)")
-    parts = [(ENCODERS, config["encoder"]), (METHODS, config["method"])]
-    parts += [(TASKS, task) for task in config["tasks"].values()]
-    parts += [(DECODERS, config["decoder"])] if config.get("decoder") else []
-    for registry, part in parts:
-        if not isinstance(part, Mapping) or not _known(part.get("type"), registry):
-            kind = part.get("type") if isinstance(part, Mapping) else part
-            raise ValueError(
-                f"{str(path)!r} needs the {registry.name} {kind!r}, which no package or custom import registers "
-                f"(--custom-imports MODULE names a module of your own); {choices(registry.module_dict, str(kind))}"
-            )
-        for kind in _types(list(part.values())):
-            if not any(_known(kind, other) for other in (ENCODERS, METHODS, DECODERS, TASKS, MODELS)):
-                raise ValueError(f"{str(path)!r} needs {kind!r}, which no package or custom import registers")
-
-
-def _known(kind: Any, registry: Registry) -> bool:
-    """Whether ``kind`` names a registered class, or is its import path."""
-    parent = registry.parent.module_dict if registry.parent is not None else {}
-    known = {**parent, **registry.module_dict}
-    return isinstance(kind, str) and (
-        kind in known or kind in {f"{c.__module__}.{c.__qualname__}" for c in known.values()}
-    )
-
-
-def _types(value: Any) -> Iterator[Any]:
-    """Every "type" inside ``value``."""
-    if isinstance(value, Mapping):
-        if "type" in value:
-            yield value["type"]
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            yield from _types(item)

@@ -16,6 +16,7 @@ from mtl.engine.adapter_file import check_build, load_matching
 from mtl.engine.checkpoints import model_of, read_checkpoint
 from mtl.engine.files import replacing
 from mtl.engine.resuming import check_same_training
+from mtl.engine.training_state import check_resumable
 
 FILE_ONLY = (
     "System environment:",
@@ -59,6 +60,7 @@ class MultiTaskRunner(Runner):
         check_build(checkpoint.get("build"), self.cfg.get("build"), filename)
         if self._resume:
             check_same_training(checkpoint, self, Path(filename))
+            check_resumable(checkpoint, self, filename)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         model = model_of(self)
         load_matching(model, checkpoint["state_dict"], model.state_dict(), filename)

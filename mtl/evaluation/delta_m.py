@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from mtl.evaluation.result_file import read_main
 from mtl.registry import choices
-from mtl.utils.files import open_regular
 
 Source: TypeAlias = "Mapping[str, float] | str | Path | Sequence[Source]"
 
@@ -73,7 +73,10 @@ def load_single_task(source: Source) -> dict[str, float]:
             f"single-task scores {str(source)!r} are neither a file nor a shipped reference; "
             f"{choices(shipped, str(source))}"
         )
-    return _read_main(Path(source))
+    try:
+        return read_main(Path(source))
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
 
 
 def references() -> dict[str, dict[str, float]]:
@@ -98,15 +101,3 @@ def _join(parts: list[dict[str, float]]) -> dict[str, float]:
     if repeated:
         raise ValueError(f"single-task scores of {', '.join(repeated)} are given more than once")
     return {task: score for part in parts for task, score in part.items()}
-
-
-def _read_main(path: Path) -> dict[str, float]:
-    try:
-        with open_regular(path) as file:
-            data = json.loads(file.read().decode("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    main = data.get("main") if isinstance(data, dict) else None
-    if not isinstance(main, dict):
-        raise ValueError(f'{path} has no single-task scores; tools/test.py writes them as {{"main": {{task: score}}}}')
-    return {task: _number(score, task) for task, score in main.items()}

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mtl.evaluation.delta_m import delta_m
+from mtl.evaluation.result_file import read_result
 from mtl.utils.files import open_regular
-from mtl.utils.text import reason
 
 NAMES = ("result.json", "test.json")
 """Of a run folder's result, the first that is there."""
@@ -24,7 +24,7 @@ class Run:
 
     Attributes:
         path: the JSON file.
-        result: its content, checked by `read_run`.
+        result: its content, as `mtl.evaluation.result_file.read_result` gives it.
         config: the text of the run's config.
     """
 
@@ -122,67 +122,13 @@ def _in_folder(folder: Path, found: Found) -> list[Path]:
 
 def read_run(path: Path) -> Run:
     """A result file; `ValueError` says what is wrong with it, without its name."""
-    try:
-        with open_regular(path) as file:
-            result = json.loads(file.read().decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError("not a text file") from error
-    except RecursionError as error:
-        raise ValueError("not a result: nested too deeply") from error
-    except ValueError as error:
-        raise ValueError(f"not JSON, or cut off ({error})") from error
-    except OSError as error:
-        raise ValueError(f"cannot be read ({reason(error)})") from error
-    _check(result)
+    result = read_result(path)
     try:
         with open_regular(path.with_name("config.py")) as file:
             text = file.read().decode("utf-8", errors="replace")
     except OSError:
         text = ""
     return Run(path, result, text or json.dumps(result["settings"], indent=1, ensure_ascii=False))
-
-
-def _check(result: Any) -> None:
-    """Raise `ValueError` unless the tables can be made from it."""
-    if not isinstance(result, dict):
-        raise ValueError("not a result: no JSON object")
-    kinds: dict[str, type] = {"method": str, "encoder": str, "protocol": str, "parameters": dict, "settings": dict}
-    kinds |= dict.fromkeys(("metrics", "main", "main_metric", "unit", "higher_is_better"), dict)
-    for key, kind in kinds.items():
-        if not isinstance(result.get(key), kind) or not result[key]:
-            raise ValueError(f"not a result of tools/train.py or tools/test.py: no {key!r}")
-    for task, score in result["main"].items():
-        if not _number_or_none(score):
-            raise ValueError(f"not a result: the score of {task!r} is {score!r}")
-        if task not in result["metrics"]:
-            raise ValueError(f"not a result: no metrics of {task!r}")
-        if not isinstance(result["higher_is_better"].get(task), bool):
-            raise ValueError(f"not a result: no direction of {task!r} in 'higher_is_better'")
-        if not all(isinstance(result[key].get(task), str) for key in ("main_metric", "unit")):
-            raise ValueError(f"not a result: no name or unit of the metric of {task!r}")
-    for task, metrics in result["metrics"].items():
-        if not isinstance(metrics, dict) or not all(map(_number_or_none, metrics.values())):
-            raise ValueError(f"not a result: no metrics of {task!r}")
-    for key in ("encoder", "all", "base"):
-        count = result["parameters"].get(key)
-        if not isinstance(count, int) or not _number_or_none(count) or count < (key == "base"):
-            raise ValueError(f"not a result: parameters.{key} is {count!r}")
-    if not _number_or_none(result.get("delta_m")):
-        raise ValueError(f"not a result: delta_m is {result['delta_m']!r}")
-    if not isinstance(result.get("label"), str | None):
-        raise ValueError(f"not a result: label is {result['label']!r}")
-    for key in ("cost", "single_task"):
-        if not isinstance(result.get(key), dict | None):
-            raise ValueError(f"not a result: {key} is {result[key]!r}")
-    cost, single = result.get("cost") or {}, (result.get("single_task") or {}).get("scores") or {}
-    parts = {"single_task.scores": single, "cost.train": cost.get("train") or {}, "cost.test": cost.get("test") or {}}
-    for key, numbers in parts.items():
-        if not isinstance(numbers, dict) or not all(map(_number_or_none, numbers.values())):
-            raise ValueError(f"not a result: {key} is {numbers!r}")
-
-
-def _number_or_none(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300)
 
 
 def delta(run: Run) -> float | None:

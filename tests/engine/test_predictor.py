@@ -18,7 +18,7 @@ from trained import write_checkpoints
 from mtl import Predictor
 from mtl.datasets.base import pack
 from mtl.datasets.files import read_image
-from mtl.engine.merged import load_merged, merge, save_merged
+from mtl.engine.merged import merge, save_merged
 from mtl.engine.rebuild import rebuild
 from mtl.registry import TASKS
 from mtl.transforms import Resize
@@ -167,7 +167,7 @@ def test_no_code_is_run_for_a_checkpoint(part, folder, tmp_path):
     else:
         config["model"] = evil
     file = rewritten(folder / "model.safetensors", tmp_path / "evil.safetensors", config=json.dumps(config))
-    with pytest.raises(ValueError, match=r"evil.safetensors' (needs|does not say)"):
+    with pytest.raises(ValueError, match=r"evil.safetensors'( is damaged)?: (it needs|.* unknown key 'model')"):
         Predictor(file)
     assert not (tmp_path / "ran").exists()
 
@@ -271,11 +271,11 @@ def test_merging_leaves_the_model_as_it_was(tmp_path):
     save_merged(model, tmp_path / "m.safetensors", config)
     rewritten(tmp_path / "m.safetensors", tmp_path / "n.safetensors", paths='[["semseg"]]')
     with pytest.raises(ValueError, match="damaged: its paths"):
-        load_merged(tmp_path / "n.safetensors")
+        rebuild(tmp_path / "n.safetensors")
     data = (tmp_path / "m.safetensors").read_bytes()
     (tmp_path / "flipped.safetensors").write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
     with pytest.raises(ValueError, match="is damaged: its tensors"):
-        load_merged(tmp_path / "flipped.safetensors")
+        rebuild(tmp_path / "flipped.safetensors")
 
 
 @pytest.mark.parametrize(

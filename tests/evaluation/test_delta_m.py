@@ -79,9 +79,9 @@ def test_single_task_scores_come_from_mappings_files_and_lists(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "a.json is not JSON"),
-        ("[1]", "a.json has no single-task scores"),
-        ('{"metrics": {}}', "a.json has no single-task scores"),
+        ("{", "a.json: not JSON"),
+        ("[1]", "a.json: no single-task scores"),
+        ('{"metrics": {}}', "a.json: no single-task scores"),
         ('{"main": {"semseg": null}}', "semseg is None, not a number"),
         ('{"main": {"semseg": "60"}}', "semseg is '60', not a number"),
     ],
