@@ -272,7 +272,7 @@ TENSORS = st.one_of(
 )
 
 
-@fuzz(120)
+@fuzz(80)
 @given(data=st.data())
 def test_checkpoints(data, place, training):
     (checkpoint, runner), file = training, place / "x.pth"
