@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.logging import MMLogger
+from tiny import forget_runs
 
 from mtl.engine.plugins import register_all
 from mtl.registry import ENCODERS, METHODS
@@ -50,9 +50,9 @@ def _registered():
 
 
 @pytest.fixture(autouse=True)
-def _no_logger_is_left():
+def _no_run_is_left():
     yield
-    MMLogger._instance_dict.clear()  # their streams are this test's, which pytest closes
+    forget_runs()
 
 
 def small_encoder(family: str, seed: int = 0, **arguments):

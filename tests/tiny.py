@@ -6,6 +6,9 @@ import runpy
 import sys
 from pathlib import Path
 
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -55,6 +58,12 @@ def run_tool(name: str, *arguments: str, folder: str = "tools") -> int:
     finally:
         sys.argv = argv
     return 0
+
+
+def forget_runs() -> None:
+    """MMEngine keeps what it made for a run under the second that it started in, and streams that pytest closes."""
+    for kind in (DefaultScope, MessageHub, MMLogger, Visualizer):
+        kind._instance_dict.clear()
 
 
 def rewritten(path: Path, out: Path, **changes: str | None) -> Path:

@@ -39,7 +39,8 @@ HOOKS = ("cost", "first_scores")
 """The keys of a checkpoint: those of every one, those that a training goes on from, and what hooks of ours add. Hooks
 of a user's own may add more."""
 
-META = ("epoch", "iter", "seed")
+META = ("epoch", "iter")
+META_OF_TRAINING = ("seed",)
 """The keys of a checkpoint's ``meta``. MMEngine runs a further one, ``config``, as a program."""
 
 BEST = ("metric", "value", "epoch", "iter")
@@ -162,11 +163,11 @@ def check_checkpoint(checkpoint: Mapping[str, Any]) -> None:
         raise ValueError(f"it has no {missing[0]!r}")
     check_plain(checkpoint)
     meta = checkpoint["meta"]
-    check_keys(meta, "meta", META)
-    for key in ("epoch", "iter"):
+    check_keys(meta, "meta", META, META_OF_TRAINING)
+    for key in META:
         if not _is_count(meta[key]):
             raise ValueError(f"meta.{key} is an integer of at least 0, not {short(repr(meta[key]))}")
-    seed = meta["seed"]
+    seed = meta.get("seed")
     if seed is not None and not (_is_count(seed) and seed < 2**32):
         raise ValueError(f"meta.seed is an integer from 0 to {2**32 - 1}, not {short(repr(seed))}")
     check_config(checkpoint["build"])

@@ -12,7 +12,7 @@ REQUIRED = (
     *("method", "encoder", "protocol", "parameters", "settings"),
     *("metrics", "main", "main_metric", "unit", "higher_is_better"),
 )
-OPTIONAL = ("config", "checkpoint", "label", "delta_m", "single_task", "cost", "seed")
+OPTIONAL = ("config", "checkpoint", "label", "delta_m", "single_task", "cost", "seed", "iter", "best")
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -66,7 +66,9 @@ def _check(result: Any) -> None:
             raise ValueError(f"not a result: {key} is {result[key]!r}")
     if not isinstance(result.get("seed"), int | None):
         raise ValueError(f"not a result: seed is {result['seed']!r}")
-    for key in ("cost", "single_task"):
+    if not isinstance(result.get("iter"), int | None):
+        raise ValueError(f"not a result: iter is {result['iter']!r}")
+    for key in ("cost", "single_task", "best"):
         if not isinstance(result.get(key), dict | None):
             raise ValueError(f"not a result: {key} is {result[key]!r}")
     cost = result.get("cost") or {}

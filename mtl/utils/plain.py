@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from mtl.utils.files import open_regular
+from mtl.utils.text import reason
 
 LARGEST_FILE = 64 * 2**20
 """Bytes of a JSON file."""
@@ -32,15 +36,14 @@ LARGEST_INTEGER = 2**63
 def read_json(path: Path) -> Any:
     """The plain values of a JSON file; `ValueError` says what is wrong with it, without its name."""
     try:
-        if not path.is_file():
-            raise ValueError("no such file" if not path.exists() else "no regular file")
-        if (size := path.stat().st_size) > LARGEST_FILE:
-            raise ValueError(f"{size / 2**20:.0f} MiB; the limit is {LARGEST_FILE // 2**20}")
-        text = path.read_text("utf-8")
+        with open_regular(path) as file:
+            if (size := os.fstat(file.fileno()).st_size) > LARGEST_FILE:
+                raise ValueError(f"{size / 2**20:.0f} MiB; the limit is {LARGEST_FILE // 2**20}")
+            text = file.read().decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError("not a text file") from error
     except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror})") from error
+        raise ValueError(f"cannot be read ({reason(error)})") from error
     return parse_json(text)
 
 

@@ -18,11 +18,8 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope
-from mmengine.visualization import Visualizer
 from safetensors.torch import load_file
-from tiny import run_tool, write_config
+from tiny import forget_runs, run_tool, write_config
 
 from mtl.engine.files import PART
 
@@ -151,9 +148,3 @@ def test_every_crash_point_ends_as_the_whole_run(name, tmp_path, monkeypatch):
         for key, value in expected.items():
             assert found[key] == value, (operation, key)
         shutil.rmtree(run)
-
-
-def forget_runs():
-    """MMEngine keeps what it made for a run under the second that it started in."""
-    for kind in (DefaultScope, MessageHub, MMLogger, Visualizer):
-        kind._instance_dict.clear()

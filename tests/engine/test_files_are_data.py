@@ -292,7 +292,13 @@ CHECKPOINTS = {
     "seed": (lambda c: c["meta"].update(seed=-3), "meta.seed is an integer from 0"),
     "no iter": (lambda c: c["meta"].pop("iter"), "meta has no 'iter'"),
     "hub": (lambda c: c.update(message_hub={}), "message_hub"),
-    "best": (lambda c: c.update(best_score=float("nan")), "best_score is a finite number or None, not nan"),
+    "best": (
+        lambda c: c.update(best=dict(metric="gain", value=float("nan"), epoch=1, iter=2)),
+        "best is a metric, its",
+    ),
+    "keys of the best": (lambda c: c.update(best={"metric": "gain"}), "best has no 'value'"),
+    "validated": (lambda c: c.update(validated=1), "validated is a bool, not 1"),
+    "first scores": (lambda c: c.update(first_scores={"semseg": "x"}), "first_scores is a number for each task"),
     "cost": (lambda c: c.update(cost={"seconds": "x", "steps": 1, "starts": 1, "peak": 1}), "cost.seconds"),
     "optimizer": (lambda c: c.update(optimizer=[1]), "optimizer is a dict"),
     "schedulers": (lambda c: c.update(param_schedulers={}), "param_schedulers is a list"),
@@ -391,7 +397,7 @@ def test_json_of_any_size_and_depth(tmp_path):
     path.unlink()
     os.mkfifo(path)
     for read in (read_json, read_result):
-        with pytest.raises(ValueError, match="no regular file"):
+        with pytest.raises(ValueError, match="not a file but a named pipe"):
             read(path)
     path.unlink()
     path.write_bytes(b"\xff\xfe")

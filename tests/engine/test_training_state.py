@@ -76,7 +76,7 @@ def test_a_checkpoint_without_a_training(kept, run, tmp_path, capsys):
     file = resealed(run / "epoch_1.pth", tmp_path / "x.pth", change)
     config = write_config(tmp_path, EXTRA)
     assert run_tool("train.py", config, "--work-dir", tmp_path / "run", "--resume", file) == 2
-    assert "has weights alone" in capsys.readouterr().err
+    assert "to resume from" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
