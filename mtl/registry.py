@@ -13,7 +13,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mmengine import registry as mmengine_registry
@@ -63,6 +63,7 @@ _SAID = {
     str: "a string",
     types.NoneType: "None",
     Mapping: "a dict",
+    Callable: "a class or function",
 }
 
 
@@ -71,7 +72,7 @@ def _said(hint: Any) -> str:
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_said(part) for part in parts)
-    if origin is Sequence:
+    if origin in (Sequence, tuple):
         return f"a list (each {_said(parts[0])})"
     return _SAID.get(origin or hint, str(hint))
 
@@ -81,8 +82,10 @@ def _fits(value: Any, hint: Any) -> bool:
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, part) for part in typing.get_args(hint))
-    if origin is Sequence:
+    if origin in (Sequence, tuple):  # a tuple's parts are of one type, as those of a config are
         return isinstance(value, (list, tuple)) and all(_fits(item, typing.get_args(hint)[0]) for item in value)
+    if origin is Callable:
+        return callable(value)
     if origin is Mapping:
         return isinstance(value, Mapping)
     if hint is float:
