@@ -19,6 +19,7 @@ from mtl.engine.config import default_work_dir
 from mtl.engine.distributed import launch
 from mtl.engine.plugins import register_all
 from mtl.engine.runner import MultiTaskRunner
+from mtl.engine.schedule import fit_schedules
 from mtl.registry import DATA_SAMPLERS, DATASETS, HOOKS, MODELS, TRANSFORMS, check_arguments, check_part
 
 DEFAULT_HOOKS: dict[str, Any] = {
@@ -88,7 +89,9 @@ def assemble(cfg: Config, train: bool) -> Config:
     check_part(full.model, MODELS)
     _add_loaders(full)
     _check_mmengine_parts(full)
-    if not train:
+    if train:
+        fit_schedules(full)
+    else:
         for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
             full.pop(key, None)
         for key in ("val_dataloader", "val_evaluator", "val_cfg"):
