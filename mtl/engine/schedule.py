@@ -37,7 +37,9 @@ _DECAYS = (
 
 def named_schedulers(full: Config) -> list[tuple[str, dict[str, Any]]]:
     """The schedulers of a config with the keys that they have there."""
-    schedulers = full.get("param_scheduler") or []
+    schedulers = full.get("param_scheduler")
+    if schedulers is None:
+        return []
     if isinstance(schedulers, dict):
         return [("param_scheduler", schedulers)]
     return [(f"param_scheduler[{i}]", scheduler) for i, scheduler in enumerate(schedulers)]
@@ -50,9 +52,8 @@ def fit_schedules(full: Config) -> None:
     by_epoch = loop.get("by_epoch", True)
     limit = "max_epochs" if by_epoch else "max_iters"
     for name, scheduler in named:
-        for key in ("end", *_LENGTHS):
-            if scheduler.get(key, 0) is None:
-                del scheduler[key]
+        for key in [key for key, value in scheduler.items() if value is None]:
+            del scheduler[key]
         if not by_epoch:
             _count_iterations(name, scheduler)
     for name, scheduler in named:
