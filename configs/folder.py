@@ -30,4 +30,3 @@ optim_wrapper.update(
     paramwise_cfg=dict(custom_keys={"method.": dict(lr_mult=0.05), "encoder.": dict(lr_mult=0.1)}),
 )
 train_cfg.update(max_epochs=20, val_interval=20)
-param_scheduler.update(end=20)

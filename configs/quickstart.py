@@ -25,7 +25,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=20),
-    dict(type="PolyLR", power=1.0, eta_min=0.0, begin=0, end=10, by_epoch=True, convert_to_iter_based=True),
+    dict(type="PolyLR", power=1.0, eta_min=0.0, by_epoch=True, convert_to_iter_based=True),
 ]
 train_cfg = dict(by_epoch=True, max_epochs=10, val_interval=10)
 single_task = "quickstart/scenes"

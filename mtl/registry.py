@@ -2,8 +2,7 @@
 
 ``ENCODERS METHODS DECODERS TASKS`` are this framework's own; the others extend MMEngine's registries of the same
 name, so that a config may name MMEngine's parts (``CheckpointHook``) and ours alike. Building is strict: an unknown
-type or argument is a `ValueError` that lists the valid ones. Arguments of encoders, methods, decoders and tasks are
-checked by their annotations too.
+type or argument is a `ValueError` that lists the valid ones, and so is a value that is not of its annotation.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mmengine import registry as mmengine_registry
@@ -57,9 +56,14 @@ def check_types(target: Any, arguments: Mapping[str, Any], owner: str) -> None:
     except NameError:  # a type that is imported for type checkers alone
         return
     for name, value in arguments.items():
-        hint = parameters[name].annotation if name in parameters else Any
-        if not _fits(value, hint):
-            raise ValueError(f"{owner}: {name} is {_said(hint)}, not {value!r}")
+        if name in parameters:
+            check_value(value, parameters[name].annotation, f"{owner}: {name}")
+
+
+def check_value(value: Any, hint: Any, name: str) -> None:
+    """Raise `ValueError` where the value is not of the type ``hint``, as far as `_fits` knows it."""
+    if not _fits(value, hint):
+        raise ValueError(f"{name} is {_said(hint)}, not {value!r}")
 
 
 _SAID = {
@@ -69,53 +73,70 @@ _SAID = {
     str: "a string",
     types.NoneType: "None",
     Mapping: "a dict",
+    dict: "a dict",
+    Sequence: "a list",
+    list: "a list",
+    tuple: "a list",
+    Callable: "a class or function",
 }
+_LISTS = (Sequence, list, tuple)
+_DICTS = (Mapping, dict)
 
 
 def _said(hint: Any) -> str:
-    """A hint that `_fits` knows, in words."""
+    """A hint that `_fits` knows, in words; without what only a program can hand over, if a config has a choice."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_said(part) for part in parts)
-    if origin is Sequence:
+        written = [part for part in parts if (typing.get_origin(part) or part) in (*_SAID, *_LISTS, *_DICTS)]
+        return " or ".join(_said(part) for part in written or parts)
+    if origin in _LISTS and parts:
         return f"a list (each {_said(parts[0])})"
-    return _SAID.get(origin or hint, str(hint))
+    if origin is typing.Literal:
+        return " or ".join(map(repr, parts))
+    return _SAID.get(origin or hint, getattr(hint, "__name__", str(hint)))
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether ``value`` is of a scalar type, a sequence or mapping, or a union of these; other hints fit anything."""
-    origin = typing.get_origin(hint)
+    """Whether ``value`` is of a type, a list or dict, or a union of these; hints of other kinds fit anything."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, part) for part in typing.get_args(hint))
-    if origin is Sequence:
-        return isinstance(value, (list, tuple)) and all(_fits(item, typing.get_args(hint)[0]) for item in value)
-    if origin is Mapping:
+        return any(_fits(value, part) for part in parts)
+    if origin is typing.Literal:
+        return value in parts
+    if (origin or hint) in _LISTS:  # a tuple's parts are of one type, as those of a config are
+        return isinstance(value, (list, tuple)) and all(_fits(item, part) for part in parts[:1] for item in value)
+    if (origin or hint) in _DICTS:
         return isinstance(value, Mapping)
+    if (origin or hint) is Callable:
+        return callable(value)
     if hint is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (bool, str, types.NoneType):
+    if isinstance(hint, type) and hint is not inspect.Parameter.empty:
         return isinstance(value, hint)
     return True
 
 
-def check_part(cfg: Mapping[str, Any], registry: Registry, given: Iterable[str] = ()) -> None:
+def check_part(cfg: Any, registry: Registry, given: Iterable[str] = (), key: str = "") -> None:
     """Raise `ValueError` unless ``cfg`` names a known type of ``registry`` with arguments that it takes.
 
-    ``given`` names the arguments that the builder adds.
+    Args:
+        given: names of the arguments that the builder adds.
+        key: where in the config the part is.
     """
-    args = {key: value for key, value in cfg.items() if key != "_scope_"}
-    if "type" not in args:
-        raise ValueError(f"a {registry.name} config needs a 'type'; {choices(_names(registry))}")
-    kind = args.pop("type")
-    target = registry.get(kind) if isinstance(kind, str) else kind
-    if target is None or not (callable(target)):
-        raise ValueError(f"unknown {registry.name} {kind!r}; {choices(_names(registry), kind)}")
-    owner = f"{registry.name} {kind if isinstance(kind, str) else target.__name__}"
+    where = f"{key}: " if key else ""
+    if not isinstance(cfg, Mapping) or "type" not in cfg:
+        name = key or f"a {registry.name}"
+        raise ValueError(f"{name} is a dict with a type, not {cfg!r}; {choices(_names(registry))}")
+    kind = cfg["type"]
+    target = (registry.get(kind) if kind else None) if isinstance(kind, str) else kind
+    if not callable(target):
+        raise ValueError(f"{where}unknown {registry.name} {kind!r}; {choices(_names(registry), str(kind))}")
+    args = {name: value for name, value in cfg.items() if name not in ("type", "_scope_")}
+    owner = f"{where}{registry.name} {kind if isinstance(kind, str) else target.__name__}"
     check_arguments(target, [*args, *given], owner)
-    if registry in (ENCODERS, METHODS, DECODERS, TASKS):
-        check_types(target, args, owner)
+    check_types(target, args, owner)
 
 
 def _names(registry: Registry) -> set[str]:
@@ -126,9 +147,7 @@ def _names(registry: Registry) -> set[str]:
 
 def _build(cfg: dict, registry: Registry, default_args: dict | None = None) -> Any:
     """`build_from_cfg` with the type and the arguments checked first."""
-    if not isinstance(cfg, Mapping):
-        raise ValueError(f"a {registry.name} config is a dict with a 'type', not {cfg!r}")
-    check_part({**(default_args or {}), **cfg}, registry)
+    check_part({**(default_args or {}), **cfg} if isinstance(cfg, Mapping) else cfg, registry)
     try:
         return build_from_cfg(cfg, registry, default_args)
     except (TypeError, AttributeError, AssertionError, KeyError, IndexError, ZeroDivisionError) as error:

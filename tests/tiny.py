@@ -35,7 +35,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(batch_size=3, num_workers=0, dataset=dict(type="Scenes", split="val", length=5))
 optim_wrapper = dict(type="TaskwiseOptimWrapper", optimizer=dict(type="Adam", lr=1e-3))
-param_scheduler = dict(type="PolyLR", power=1.0, begin=0, end=2, by_epoch=True, convert_to_iter_based=True)
+param_scheduler = dict(type="PolyLR", power=1.0, by_epoch=True, convert_to_iter_based=True)
 train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=2)
 single_task = dict(semseg=50.0, human_parts=40.0, saliency=60.0, normals=20.0)
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(keep=2), pictures=dict(images=1))

@@ -20,4 +20,3 @@ optim_wrapper.update(
     paramwise_cfg=dict(custom_keys={"method.": dict(lr_mult=0.02), "encoder.": dict(lr_mult=0.02)}),
 )
 train_cfg.update(max_epochs=4, val_interval=4)
-param_scheduler.update(end=4)

@@ -145,9 +145,9 @@ FAMILIES = {
 }
 
 
-def family_of(model: nn.Module) -> Family:
-    """The family of a timm model; `ValueError` lists the supported ones."""
-    name = type(model).__name__
+def family_of(model: type[nn.Module]) -> Family:
+    """The family of a timm model's class; `ValueError` lists the supported ones."""
+    name = model.__name__
     if name not in FAMILIES:
         raise ValueError(f"no sites are known for the encoder family {name!r}; {choices(FAMILIES, name)}")
     return FAMILIES[name]
@@ -155,7 +155,7 @@ def family_of(model: nn.Module) -> Family:
 
 def find_sites(model: nn.Module) -> list[Site]:
     """All sites of a timm model, in the order of its modules; what adapters wrap is found inside of them."""
-    family = family_of(model)
+    family = family_of(type(model))
     sites: list[Site] = []
     layers: dict[tuple[int, str], int] = {}
     seen: set[str] = set()

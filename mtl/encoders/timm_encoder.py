@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+import typing
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import timm
@@ -13,11 +15,11 @@ from torch import Tensor, nn
 
 import mtl.encoders.pvt  # noqa: F401  registers PVT v1 with timm
 from mtl.encoders.pyramid import STRIDES, to_pyramid
-from mtl.encoders.sites import Site, family_of, find_sites
+from mtl.encoders.sites import FAMILIES, Site, family_of, find_sites
 from mtl.encoders.swin import pad_first
-from mtl.encoders.timm_arguments import check_architecture
 from mtl.encoders.weights import fingerprint, load_into, locate
-from mtl.registry import ENCODERS
+from mtl.registry import ENCODERS, check_types, choices
+from mtl.utils.plain import is_number
 from mtl.utils.text import reason
 
 
@@ -35,7 +37,7 @@ class TimmEncoder(nn.Module):
         weights: True for timm's hub, a ``.safetensors`` or ``.pth`` file, ``mtl:NAME`` for weights that ship with
             this package, None for a random start, False where the caller loads them (a random start, unsaid).
         taps: for a plain ViT the four layers whose outputs are taken; the default is every fourth of its depth.
-        options: further arguments of the timm model (``embed_dim``, ``drop_path_rate``).
+        options: further arguments of the timm model (``embed_dim``, ``drop_path_rate``), see `check_model_arguments`.
         frozen_eval: keep the frozen part in eval mode (no drop-path, no dropout) while training.
         final_norm: keep the final norm and apply it to the last map (to every map of a plain ViT), as classifiers do.
     """
@@ -60,14 +62,12 @@ class TimmEncoder(nn.Module):
         self.frozen_eval = frozen_eval
         self.final_norm = final_norm
         self.trained = False
-        sized, options = _size_arguments(name, self.size), options or {}
-        if given := sorted(sized.keys() & options.keys()):
-            raise ValueError(f"the encoder sets {', '.join(given)} itself; leave it out of options, and set size")
-        check_architecture(name, options)
-        self.arguments = {**sized, **options}
+        options = options or {}
+        check_model_arguments(name, options)
+        self.arguments = {**_size_arguments(name, self.size), **options}
         self.model = _create(name, weights is True, self.arguments)
         pad_first(self.model)
-        family = family_of(self.model)
+        family = family_of(type(self.model))
         self.normed = family.normed
         self.plain = len({info["reduction"] for info in self.model.feature_info}) == 1
         depth = len(self.model.feature_info)
@@ -77,6 +77,9 @@ class TimmEncoder(nn.Module):
         self.channels = [self.model.feature_info[tap]["num_chs"] for tap in self.taps]
         patch = self.model.feature_info[0]["reduction"]
         self.divisor = patch if self.plain else STRIDES[-1]
+        strides = [self.model.feature_info[tap]["reduction"] for tap in self.taps]
+        if not self.plain and strides != list(STRIDES):
+            raise ValueError(f"encoder.options: the maps of {name} have the strides {strides}, not {list(STRIDES)}")
         self._check_size(size)
         self.model.prune_intermediate_layers(self.taps, prune_norm=not final_norm, prune_head=True)
         for head in ("head", "head_dist"):  # ConvNeXt's keeps a norm, the distilled DeiT has a second one
@@ -131,15 +134,78 @@ class TimmEncoder(nn.Module):
             raise ValueError(f"{self.name} takes images whose sides are multiples of {self.divisor}, not {tuple(size)}")
 
 
-def _create(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
+_SET_HERE = {
+    "img_size": "set size",
+    "dynamic_img_size": "other sizes work at run time",
+    "strict_img_size": "other sizes work at run time",
+    "class_token": "maps have no place for one",
+    "in_chans": "images have three channels",
+    "num_classes": "the classifier is removed",
+    "global_pool": "the classifier is removed",
+    "fc_norm": "the classifier is removed",
+    "final_norm": "set the encoder's final_norm",
+    "output_stride": "maps have the strides 4, 8, 16, 32",
+    "device": "the runner moves the model",
+    "dtype": "parameters are float32",
+}
+"""Arguments of timm's models that are not the config's, and why."""
+
+LARGEST = 100_000
+"""Of a number among the arguments."""
+
+MOST_LAYERS = 1000
+
+
+def check_model_arguments(name: str, options: Mapping[str, Any]) -> None:
+    """Raise `ValueError` unless ``options`` are arguments of the class of the timm model ``name`` that may be set.
+
+    What timm's builder takes beside the class's arguments (``checkpoint_path``, ``features_only``, ``pretrained_cfg``)
+    loads files or returns something else than the model, and is refused like any unknown name. Nothing is built.
+    """
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('_')[0]}*")[:8]
         raise ValueError(f"timm has no model {name!r}; near: {', '.join(near) or 'see timm.list_models()'}")
+    entry = timm.model_entrypoint(timm.models.split_model_name_tag(name)[0])
+    kind: Any = typing.get_type_hints(entry).get("return")
+    if not isinstance(kind, type):
+        raise ValueError(
+            f"timm's {name} does not say its class, so that its arguments are not known; {choices(FAMILIES)}"
+        )
+    family_of(kind)
+    # a class may hand everything on to the one behind it
+    named = next(c for c in kind.__mro__ if "kwargs" not in inspect.signature(c).parameters)
+    known = set(inspect.signature(named).parameters)
+    for key in options:
+        if key in _SET_HERE and key in known:
+            raise ValueError(f"the encoder sets {key} itself ({_SET_HERE[key]}): leave it out of encoder.options")
+        if key not in known:
+            raise ValueError(
+                f"encoder.options: {kind.__name__} has no argument {key!r}; {choices(known - _SET_HERE.keys(), key)}"
+            )
+    check_types(named, options, "encoder.options")
+    for key, value in options.items():
+        for number in _numbers(value):
+            if not is_number(number) or abs(number) > LARGEST:
+                raise ValueError(f"encoder.options: {key} is {number!r}; the limit is {LARGEST:,}")
+    layers = sum(_numbers([options.get("depth"), options.get("depths")]))
+    if layers > MOST_LAYERS:
+        raise ValueError(f"encoder.options: {layers} layers; the limit is {MOST_LAYERS:,}")
+
+
+def _numbers(value: Any) -> Iterator[int | float]:
+    """The numbers in ``value`` and in the lists in it."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
+def _create(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
     try:
         return _from_hub(name, arguments) if pretrained else timm.create_model(name, **arguments)
-    except TypeError as error:
-        family_of(timm.create_model(name))  # a family without sites is the likelier mistake
-        raise ValueError(f"encoder {name}: {error}") from error
+    except (TypeError, AssertionError, AttributeError, KeyError, IndexError, ZeroDivisionError) as error:
+        raise ValueError(f"encoder {name} with {arguments}: {error or type(error).__name__}") from error
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise ValueError(f"encoder {name} with {arguments}: {error}") from error

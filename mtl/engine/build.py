@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
-from torch.utils.data import DataLoader
 
 from mtl.engine.checkpoints import model_of
 from mtl.engine.config import default_work_dir
+from mtl.engine.config_checks import check_config, check_hook, check_model
 from mtl.engine.distributed import launch
 from mtl.engine.plugins import register_all
 from mtl.engine.run_folder import latest_checkpoint
 from mtl.engine.runner import MultiTaskRunner
-from mtl.engine.schema import check_config
+from mtl.engine.schedule import fit_schedules
+from mtl.engine.schema import check_model_config
 from mtl.engine.settings import plain
-from mtl.registry import DATA_SAMPLERS, DATASETS, HOOKS, MODELS, TRANSFORMS, check_arguments, check_part
+from mtl.registry import DATASETS, TRANSFORMS, check_arguments, check_part, check_types
 from mtl.utils.plain import check_plain
 
 DEFAULT_HOOKS: dict[str, Any] = {
@@ -74,7 +74,7 @@ def build_runner(
     if full.launcher != "none":
         full.model_wrapper_cfg = {"type": "mtl.TaskwiseDistributed"}
     runner = MultiTaskRunner.from_cfg(full)
-    check_config(full["build"])  # its checkpoints are read by the same rules
+    check_model_config(full["build"])  # its checkpoints are read by the same rules
     if train:
         for hook in model_of(runner).method.hooks():
             runner.register_hook(hook)
@@ -89,18 +89,19 @@ def work_dir_of(cfg: Config, work_dir: str | Path | None = None) -> Path:
 def assemble(cfg: Config, train: bool) -> Config:
     """The runner's config: parts put where they are used."""
     full = copy.deepcopy(cfg)
+    check_config(full, [*DEFAULT_HOOKS, *_MMENGINE_HOOKS], train)
     full.default_scope = "mtl"
     full.randomness = _randomness(full.get("randomness") or {})
     own = {key: full.get(key) for key in ("encoder", "method", "decoder", "tasks") if full.get(key) is not None}
     full["build"], full["source"] = plain(own), plain(cfg.to_dict())
     check_plain(full["source"], "config")
-    if not isinstance(full.get("model") or {}, Mapping):
-        raise ValueError(f"model is a dict of further arguments of MultiTaskModel, not {full.model!r}")
     full.model = {"type": "MultiTaskModel", **own, **(full.get("model") or {})}
-    check_part(full.model, MODELS)
+    check_model(full.model)
     _add_loaders(full)
-    _check_mmengine_parts(full)
-    if not train:
+    _check_loops(full)
+    if train:
+        fit_schedules(full)
+    else:
         for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
             full.pop(key, None)
         for key in ("val_dataloader", "val_evaluator", "val_cfg"):
@@ -119,12 +120,11 @@ def _choose_loop(full: Config) -> None:
         full.log_processor = {"by_epoch": False, **(full.get("log_processor") or {})}
 
 
-def _randomness(given: Any) -> dict[str, Any]:
+def _randomness(given: Mapping[str, Any]) -> dict[str, Any]:
     """MMEngine's ``randomness`` with the seed 0, where its default is another seed in every run."""
-    if not isinstance(given, Mapping):
-        raise ValueError(f"randomness is a dict such as dict(seed=0), not {given!r}")
     full = {"seed": 0, **given}
     check_arguments(Runner.set_randomness, ["self", *full], "randomness")
+    check_types(Runner.set_randomness, _without(full, "seed"), "randomness")
     seed = full["seed"]
     if not (seed is None or (isinstance(seed, int) and seed >= 0)):
         raise ValueError(
@@ -145,9 +145,7 @@ def _add_loaders(full: Config) -> None:
         loader.dataset["tasks"] = tasks
         _fill_dataset(loader.dataset, full, part)
         loader.setdefault("sampler", {"type": "EpochSampler", "shuffle": part == "train"})
-        check_part(loader.sampler, DATA_SAMPLERS, ["dataset"])
         loader.setdefault("persistent_workers", bool(loader.get("num_workers")))
-        check_arguments(DataLoader, set(loader) - {"num_batch_per_epoch"}, f"{part}_dataloader")
         if part != "train":
             full.setdefault(f"{part}_evaluator", {"type": "MultiTaskMetric", "tasks": tasks})
             full.setdefault(f"{part}_cfg", {})
@@ -162,9 +160,9 @@ def _default_hooks(full: Config, train: bool) -> dict[str, Any]:
     for name, hook in (full.get("default_hooks") or {}).items():
         if train or name in hooks:
             hooks[name] = hook if hook is None or "type" in hook else {**hooks.get(name, {}), **hook}
-    for hook in [*hooks.values(), *(full.get("custom_hooks") or ())]:
-        if isinstance(hook, Mapping):
-            check_part(hook, HOOKS)
+    for name, hook in hooks.items():
+        if hook is not None:
+            check_hook(hook, f"default_hooks.{name}")
     hooks.setdefault("checkpoint", None)
     return {name: hook for name, hook in hooks.items() if hook is not None or name in _MMENGINE_HOOKS}
 
@@ -185,13 +183,13 @@ def _fill_dataset(dataset: ConfigDict, full: Config, part: str) -> None:
     for registry, cfg in [(DATASETS, dataset), *((TRANSFORMS, step) for step in dataset.get("pipeline", ()))]:
         kind = cfg.get("type")
         target = registry.get(kind) if isinstance(kind, str) else kind
-        accepted = inspect.signature(target).parameters if target else {}
+        accepted = inspect.signature(target).parameters if callable(target) else {}
         for name, value in shared.items():
             if name in accepted and value is not None:
                 cfg.setdefault(name, value)
         if "root" in accepted and "root" not in cfg and accepted["root"].default is accepted["root"].empty:
             raise ValueError(f"{kind} needs to know where the data are: set data_root=FOLDER")
-        check_part(cfg, registry)
+        check_part(cfg, registry, key=f"{part}_dataloader.dataset" + ("" if registry is DATASETS else ".pipeline"))
         if registry is DATASETS and isinstance(cfg.get("root"), str) and not Path(cfg.root).expanduser().is_dir():
             # before the encoder asks a hub for its weights
             raise ValueError(f"there is no data set at {cfg.root}: no such folder (working directory {Path.cwd()})")
@@ -202,29 +200,17 @@ def _fill_dataset(dataset: ConfigDict, full: Config, part: str) -> None:
             )
 
 
-def _check_mmengine_parts(full: Config) -> None:
-    """Raise `ValueError` for an unknown type or argument of MMEngine's parts, which would fail with a traceback."""
-    optimizer = (full.get("optim_wrapper") or {}).get("optimizer")
-    if isinstance(optimizer, Mapping):
-        check_part(optimizer, OPTIMIZERS, ["params"])
-    schedulers = full.get("param_scheduler") or []
-    for scheduler in [schedulers] if isinstance(schedulers, Mapping) else schedulers:
-        if isinstance(scheduler, Mapping):
-            check_part(scheduler, PARAM_SCHEDULERS)
-            kind = PARAM_SCHEDULERS.get(scheduler["type"]) if isinstance(scheduler["type"], str) else scheduler["type"]
-            # a scheduler for the rate is a mixin that hands its arguments on: the class behind it says which there are
-            behind = next(c for c in kind.__mro__ if "__init__" in vars(c) and not c.__name__.endswith("Mixin"))
-            own = set(scheduler) - {"type", "convert_to_iter_based"}
-            check_arguments(behind, {*own, "optimizer", "param_name"}, f"parameter scheduler {scheduler['type']}")
+def _check_loops(full: Config) -> None:
+    """Raise `ValueError` for an argument of MMEngine's loops that is unknown or of another type."""
     by_epoch = (full.get("train_cfg") or {}).get("by_epoch", True)
     loops = {"train": EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop, "val": ValLoop, "test": TestLoop}
-    if by_epoch and (full.get("train_cfg") or {}).get("max_epochs", 1) < 1:
-        raise ValueError(f"train_cfg.max_epochs is at least 1, not {full.train_cfg.max_epochs}")
     for part, loop in loops.items():
-        given = _without(full.get(f"{part}_cfg") or {}, "by_epoch")
-        if given and "type" not in given:
+        given = full.get(f"{part}_cfg")
+        if given is not None and "type" not in given:
+            given = _without(given, "by_epoch")
             made = ["runner", "dataloader"] if part == "train" else ["runner", "dataloader", "evaluator"]
             check_arguments(loop, [*given, *made], f"{part}_cfg")
+            check_types(loop, given, f"{part}_cfg")
 
 
 def _without(cfg: Mapping[str, Any], key: str) -> dict[str, Any]:

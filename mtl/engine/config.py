@@ -7,7 +7,7 @@ them from there (`mtl.engine.build`). Everything else is MMEngine's.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,15 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mtl.models.multitask import check_task_name
-from mtl.registry import choices
+from mtl.registry import check_value, choices
+
+_OWN_TYPES = {
+    **dict.fromkeys(("encoder", "method", "tasks"), dict),
+    **dict.fromkeys(("decoder", "model", "custom_imports"), dict | None),
+    **dict.fromkeys(("data_root", "stored_results"), str | None),
+    **dict.fromkeys(("label", "protocol", "work_dir"), str),
+    "single_task": dict | str | None,
+}
 
 OWN_KEYS = {
     "encoder": "config of the encoder",
@@ -63,14 +71,11 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None, meth
     for key in ("encoder", "method", "tasks"):
         if not cfg.get(key):
             raise ValueError(f"config {path.name} lacks {key!r}: {OWN_KEYS[key]}")
-        if not isinstance(cfg[key], Mapping):
-            raise ValueError(f"{key} is a dict ({OWN_KEYS[key]}), not {cfg[key]!r}")
+    _check_values(cfg)
     for name, task in cfg.tasks.items():
         check_task_name(name)
         if not isinstance(task, Mapping):
             raise ValueError(f"tasks[{name!r}] is a task's config, a dict with a type, not {task!r}")
-    if not isinstance(cfg.get("label", ""), str):
-        raise ValueError(f"label is text ({OWN_KEYS['label']}), not {cfg.label!r}")
     if cfg.get("protocol", "original") not in PROTOCOLS:
         raise ValueError(f"unknown protocol {cfg.protocol!r}; {choices(PROTOCOLS, str(cfg.protocol))}")
     return cfg
@@ -118,11 +123,23 @@ def _read_keys(path: Path) -> dict[str, Any]:
 
 
 def _check_keys(keys: Mapping[str, Any], where: str) -> None:
-    known = {*OWN_KEYS, *inspect.signature(Runner.__init__).parameters, "work_dir"} - {
-        "self",
-        "cfg",
-        "data_preprocessor",
-    }
+    known = {*OWN_KEYS, *_runner_keys(), "work_dir"}
     for key in keys:
         if key not in known:
             raise ValueError(f"{where}: unknown key {key!r}; {choices(known, key)}")
+
+
+def _runner_keys() -> Mapping[str, inspect.Parameter]:
+    """The arguments of MMEngine's runner that a config may set; `mtl.engine.build` sets the others."""
+    own = {"self", "cfg", "data_preprocessor", "launcher", "default_scope", "resume"}
+    return {key: value for key, value in inspect.signature(Runner.__init__).parameters.items() if key not in own}
+
+
+def _check_values(cfg: Config) -> None:
+    """Raise `ValueError` where a top-level key has a value of another type than it takes."""
+    hints = {key: parameter.annotation for key, parameter in _runner_keys().items()}
+    for key, value in cfg.items():
+        check_value(value, {**hints, "log_level": int | str, **_OWN_TYPES}[key], key)
+    imports = cfg.get("custom_imports") or {}
+    check_value(imports.get("imports", []), str | Sequence[str], "custom_imports.imports")
+    check_value(imports.get("allow_failed_imports", False), bool, "custom_imports.allow_failed_imports")

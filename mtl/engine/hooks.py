@@ -19,6 +19,7 @@ from mtl.engine.checkpoints import model_of
 from mtl.engine.files import replacing
 from mtl.engine.parameters import attachment_table, check_formula
 from mtl.engine.pictures import comparison
+from mtl.engine.rates import check_rates
 from mtl.evaluation.delta_m import delta_m, load_single_task, mean_gain
 from mtl.registry import HOOKS
 from mtl.structures import MultiTaskSample
@@ -36,6 +37,7 @@ class ParameterTable(Hook):
         model = model_of(runner)
         runner.logger.info("\n" + attachment_table(model))
         check_formula(model)
+        check_rates(runner)
         self._frozen = self._hash(runner)
 
     def after_train(self, runner: Runner) -> None:

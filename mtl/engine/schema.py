@@ -51,7 +51,7 @@ MANIFEST_DONE = ("inputs", "problems")
 """The keys of ``predictions.json``: from the start on, and those that a finished prediction adds."""
 
 
-def check_config(config: Any) -> None:
+def check_model_config(config: Any) -> None:
     """Raise `ValueError` unless ``config`` has the form of a model's: parts with types, names and bounded numbers."""
     check_keys(config, "the model's config", MODEL, ["decoder"])
     check_plain(config, "config", _check_number)
@@ -94,7 +94,7 @@ def _parts(config: Mapping[str, Any]) -> Iterator[tuple[str, Registry, Any]]:
 
 
 def check_parts(config: Mapping[str, Any]) -> None:
-    """Raise `ValueError` unless the parts of a `check_config` config are registered and take their arguments.
+    """Raise `ValueError` unless the parts of a `check_model_config` config are registered and take their arguments.
 
     MMEngine would import and call any other name.
     """
@@ -134,7 +134,7 @@ def _types(value: Any) -> Iterator[Any]:
 def check_metadata(meta: Any, keys: Sequence[str]) -> None:
     """Raise `ValueError` unless the decoded metadata of an adapter file or merged model have these ``keys``."""
     check_keys(meta, "its metadata", keys)
-    check_config(meta["config"])
+    check_model_config(meta["config"])
     if not re.fullmatch(r"[\w.:-]{1,80}", meta["base"]):
         raise ValueError(f"base is a fingerprint, not {short(repr(meta['base']))}")
     tasks = list(meta["config"]["tasks"])
@@ -170,7 +170,7 @@ def check_checkpoint(checkpoint: Mapping[str, Any]) -> None:
     seed = meta.get("seed")
     if seed is not None and not (_is_count(seed) and seed < 2**32):
         raise ValueError(f"meta.seed is an integer from 0 to {2**32 - 1}, not {short(repr(seed))}")
-    check_config(checkpoint["build"])
+    check_model_config(checkpoint["build"])
     kinds: dict[str, Any] = {"optimizer": dict, "param_schedulers": list, "settings": dict, "identity": dict}
     kinds |= {"validated": bool, "cost": dict}
     for key, kind in kinds.items():

@@ -19,6 +19,12 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from mtl.encoders.timm_encoder import TimmEncoder
 
+ROLES = (
+    *("decoders.", "encoder.", ".adapter", ".adapter.shared", "method."),
+    *("method.hypernetwork", "method.kernels", "method.layers", "method.projection", "method.tasks"),
+)
+"""Parts of the names of a model's parameters that a config may set a rate for, whichever of them its method has."""
+
 
 class TaskContext:
     """Which tasks the encoder is running for; shared by a method and its adapters.

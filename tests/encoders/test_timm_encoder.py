@@ -15,6 +15,7 @@ from torch import nn
 
 from mtl.encoders.pyramid import to_pyramid
 from mtl.encoders.sites import find_sites, select
+from mtl.encoders.timm_encoder import check_model_arguments
 from mtl.encoders.weights import locate, read_state_dict
 from mtl.registry import ENCODERS
 
@@ -243,3 +244,50 @@ def test_selecting_sites():
 def test_family_without_sites():
     with pytest.raises(ValueError, match="SwinTransformer"):
         find_sites(nn.Linear(2, 2))
+
+
+REFUSED = [
+    *("in_chans", "num_classes", "global_pool"),
+    *("features_only", "out_indices", "scriptable", "exportable", "cache_dir", "pretrained", "pretrained_strict"),
+    *(
+        "checkpoint_path",
+        "pretrained_cfg",
+        "pretrained_cfg_overlay",
+        "pretrained_filter_fn",
+        "model_cfg",
+        "feature_cfg",
+    ),
+    *("device", "dtype", "args", "kwargs"),
+]
+"""Arguments of `timm.create_model`, of its builder and of its classes that a frozen encoder has no use for."""
+
+
+@pytest.mark.parametrize("key", REFUSED)
+@families
+def test_arguments_that_the_encoder_does_not_take(family, key, monkeypatch):
+    monkeypatch.setattr(timm, "create_model", None)  # nothing is built of them
+    with pytest.raises(ValueError, match=rf"{key}.*encoder\.options|encoder\.options.*{key}"):
+        check_model_arguments(SMALL_ENCODERS[family]["name"], {key: 4})
+
+
+@families
+def test_arguments_that_the_encoder_takes(family):
+    check_model_arguments(SMALL_ENCODERS[family]["name"], {**SMALL_ENCODERS[family]["options"], "drop_path_rate": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "message"),
+    [
+        ("swin", {"depths": 5}, "depths is a list .each an integer., not 5"),
+        ("swin", {"drop_path_rate": float("inf")}, "drop_path_rate is a finite number, not inf"),
+        ("swin", {"class_token": False}, "SwinTransformer has no argument 'class_token'"),
+        ("swin", {"patch_size": 2}, r"strides \[2, 4, 8, 16\], not \[4, 8, 16, 32\]"),
+        ("convnext", {"output_stride": 16}, "sets output_stride itself"),
+        ("vit", {"class_token": False}, "sets class_token itself"),
+        ("deit", {"embed_layer": "x"}, "embed_layer is a class or function, not 'x'"),
+        ("vit", {"norm_layer": "x"}, "vit_tiny_patch16_224 with .*'norm_layer': 'x'"),
+    ],
+)
+def test_arguments_with_values_that_do_not_work(family, options, message):
+    with pytest.raises(ValueError, match=message):
+        small_encoder(family, options={**SMALL_ENCODERS[family]["options"], **options})

@@ -280,13 +280,13 @@ def test_a_target_of_another_size_is_an_error():
     [
         (dict(type="RandomAugment", size=(8,)), r"needs size=\(H, W\)"),
         (dict(type="RandomAugment", size=(8, 0)), r"needs size=\(H, W\)"),
-        (dict(type="RandomAugment", size=512), r"needs size=\(H, W\)"),
+        (dict(type="RandomAugment", size=512), "size is a list"),
         (dict(type="RandomAugment", size=(8, 8), flip=2), "probability"),
         (dict(type="RandomAugment", size=(8, 8), rotate=-5), "at least 0"),
         (dict(type="RandomAugment", size=(8, 8), scale=(1.25, 0.75)), r"\(low, high\)"),
         (dict(type="RandomAugment", size=(8, 8), scale=(0, 1)), r"\(low, high\)"),
         (dict(type="RandomAugment", size=(8, 8), rotation=5), "did you mean 'rotate'"),
-        (dict(type="Resize", size="512"), r"needs size=\(H, W\)"),
+        (dict(type="Resize", size="512"), "size is a list"),
     ],
 )
 def test_wrong_arguments_are_named(config, message):

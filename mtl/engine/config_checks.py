@@ -1,0 +1,328 @@
+"""What a config may hold: each value is what its key takes, and each name selects something.
+
+Annotations say it for MMEngine's, torch's and our own parts alike; here are the keys that stand between them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing import get_all_start_methods
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import (
+    FUNCTIONS,
+    LOG_PROCESSORS,
+    LOOPS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    OPTIMIZERS,
+    PARAM_SCHEDULERS,
+    VISBACKENDS,
+    VISUALIZERS,
+)
+from mmengine.runner import BaseLoop, get_priority
+from mmengine.utils.dl_utils import set_multi_processing
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+from torch.utils.data import DataLoader
+
+from mtl.engine.schedule import named_schedulers
+from mtl.evaluation.metric import MultiTaskMetric
+from mtl.models.multitask import MultiTaskModel
+from mtl.registry import (
+    DATA_SAMPLERS,
+    HOOKS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPERS,
+    TASKS,
+    check_arguments,
+    check_part,
+    check_types,
+    check_value,
+    choices,
+)
+
+_PARAMWISE = {
+    **dict.fromkeys(
+        ("bias_lr_mult", "bias_decay_mult", "norm_decay_mult", "flat_decay_mult", "dwconv_decay_mult"), float
+    ),
+    "bypass_duplicate": bool,
+    "custom_keys": dict,
+}
+"""What is set parameter by parameter; the constructor's options for deformable convolutions have none to reach."""
+
+_LOADER = {
+    **dict.fromkeys(("batch_size", "num_workers", "num_batch_per_epoch"), int),
+    **dict.fromkeys(("persistent_workers", "pin_memory", "drop_last"), bool),
+    "prefetch_factor": int | None,
+    "timeout": float,
+}
+
+_AT_LEAST = {
+    **dict.fromkeys(("max_epochs", "max_iters", "val_interval", "interval", "batch_size", "accumulative_counts"), 1),
+    **dict.fromkeys(("length", "keep", "base_batch_size", "num_batch_per_epoch", "window_size", "step_size"), 1),
+    **dict.fromkeys(("T_max", "total_steps", "prefetch_factor", "end"), 1),
+    **dict.fromkeys(("num_workers", "val_begin", "begin", "images", "max_norm", "clip_value", "timeout"), 0),
+    **dict.fromkeys(("lr_mult", "decay_mult", "eta_min", "power", "norm_type", "opencv_num_threads"), 0),
+    **dict.fromkeys((name for name, kind in _PARAMWISE.items() if kind is float), 0),
+}
+"""Keys anywhere in a config that count something or are the size of something."""
+
+
+def check_config(full: Config, hooks: Iterable[str], train: bool) -> None:
+    """Raise `ValueError` for the first value that its key does not take.
+
+    Args:
+        hooks: the default hooks' names.
+        train: whether what a training needs must be there.
+    """
+    for key in ("train_dataloader", "train_cfg", "optim_wrapper") if train else ():
+        if not full.get(key):
+            raise ValueError(f"{key} is a dict, without which nothing is trained, not {full.get(key)!r}")
+    _check_numbers(full.to_dict())
+    for part in ("train", "val", "test"):
+        _check_loader(full.get(f"{part}_dataloader"), f"{part}_dataloader")
+        _check_loop(full.get(f"{part}_cfg"), f"{part}_cfg")
+        if part != "train":
+            _check_evaluator(full.get(f"{part}_evaluator"), f"{part}_evaluator")
+    if full.get("optim_wrapper") is not None:
+        _check_optimizer(full.optim_wrapper)
+        for name, scheduler in named_schedulers(full):
+            _check_scheduler(scheduler, name, _try_optimizer(full.optim_wrapper.optimizer))
+    _check_hooks(full, list(hooks))
+    _check_environment(full)
+    scores = full.get("single_task")
+    if isinstance(scores, Mapping):
+        for task, score in scores.items():
+            check_value(score, float, f"single_task[{task!r}]")
+            if score <= 0:
+                raise ValueError(f"single_task[{task!r}] is larger than 0, as Δm is relative to it, not {score!r}")
+            if task not in full.tasks:
+                raise ValueError(
+                    f"single_task has a score of {task!r}, which is no task; {choices(full.tasks, str(task))}"
+                )
+
+
+def check_model(model: Mapping[str, Any]) -> None:
+    """Raise `ValueError` unless ``model`` is a `MultiTaskModel`, which the hooks and the evaluation need."""
+    check_part(model, MODELS, key="model")
+    kind = MODELS.get(model["type"]) if isinstance(model["type"], str) else model["type"]
+    if not (isinstance(kind, type) and issubclass(kind, MultiTaskModel)):
+        raise ValueError(f"model.type is MultiTaskModel or a subclass of it, not {model['type']!r}")
+
+
+def _check_numbers(value: Any, key: str = "") -> None:
+    """Every number below a name of `_AT_LEAST` is that large."""
+    items = (
+        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+    )
+    for name, item in items:
+        where = f"{key}[{name}]" if isinstance(name, int) else f"{key}.{name}" if key else str(name)
+        least = _AT_LEAST.get(name) if isinstance(name, str) else None
+        if least is not None and isinstance(item, (int, float)) and item < least:
+            raise ValueError(f"{where} is at least {least}, not {item!r}")
+        _check_numbers(item, where)
+
+
+def _check_loader(loader: Mapping[str, Any] | None, key: str) -> None:
+    if loader is None:
+        return
+    if not isinstance(loader.get("dataset"), Mapping):
+        raise ValueError(f"{key}.dataset is a data set's config, a dict with a type, not {loader.get('dataset')!r}")
+    pipeline = loader["dataset"].get("pipeline", [])
+    check_value(pipeline, list[dict], f"{key}.dataset.pipeline")
+    if "shuffle" in loader:
+        raise ValueError(f"{key}.shuffle is the sampler's: {key}.sampler = dict(type='EpochSampler', shuffle=...)")
+    parts = {"sampler": DATA_SAMPLERS, "batch_sampler": DATA_SAMPLERS, "collate_fn": FUNCTIONS}
+    for name, registry in parts.items():
+        if name in loader:
+            given = {"sampler": ["dataset"], "batch_sampler": ["sampler", "batch_size"], "collate_fn": ["data_batch"]}
+            check_part(loader[name], registry, given[name], f"{key}.{name}")
+    check_arguments(DataLoader, set(loader) - {"num_batch_per_epoch"}, key)
+    for name, hint in _LOADER.items():
+        if name == "batch_size" or name in loader:
+            check_value(loader.get(name), hint, f"{key}.{name}")
+
+
+def _check_loop(loop: Mapping[str, Any] | None, key: str) -> None:
+    """A loop of a type of its own; without one `mtl.engine.build` knows which it is."""
+    if loop is not None:
+        check_value(loop.get("by_epoch", True), bool, f"{key}.by_epoch")
+    if loop is not None and "type" in loop:
+        made = ["runner", "dataloader"] if key == "train_cfg" else ["runner", "dataloader", "evaluator"]
+        check_part(loop, LOOPS, made, key)
+        kind = LOOPS.get(loop["type"]) if isinstance(loop["type"], str) else loop["type"]
+        if not (isinstance(kind, type) and issubclass(kind, BaseLoop)):
+            raise ValueError(f"{key}.type is a loop, not {loop['type']!r}; {choices(LOOPS.module_dict)}")
+
+
+def _check_evaluator(evaluator: Any, key: str) -> None:
+    """An evaluator has the metrics of all tasks, which the results are taken from."""
+    if evaluator is None:
+        return
+    metrics = evaluator["metrics"] if isinstance(evaluator, Mapping) and "metrics" in evaluator else evaluator
+    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+    for metric in metrics:
+        check_part(metric, METRICS, key=key)
+        for name, task in metric.get("tasks", {}).items():
+            check_part(task, TASKS, ["name"], f"{key}.tasks[{name!r}]")
+    kinds = [METRICS.get(metric["type"]) if isinstance(metric["type"], str) else metric["type"] for metric in metrics]
+    if not any(isinstance(kind, type) and issubclass(kind, MultiTaskMetric) for kind in kinds):
+        raise ValueError(f"{key} has no MultiTaskMetric, whose scores are the tasks' results; leave {key} out")
+
+
+def _check_optimizer(wrapper: Mapping[str, Any]) -> None:
+    """An optimizer wrapper with its own parts: the optimizer, what is set parameter by parameter, the clipping."""
+    optimizer: Any = wrapper.get("optimizer")
+    check_part(optimizer, OPTIMIZERS, ["params"], "optim_wrapper.optimizer")
+    _try_optimizer(optimizer)
+    own = {key: value for key, value in wrapper.items() if key not in ("optimizer", "paramwise_cfg", "constructor")}
+    check_part(own, OPTIM_WRAPPERS, ["optimizer"], "optim_wrapper")
+    kind = OPTIM_WRAPPERS.get(own["type"]) if isinstance(own["type"], str) else own["type"]
+    if not hasattr(kind, "finish"):
+        raise ValueError(
+            f"optim_wrapper.type={own['type']!r} makes one backward pass a step, and this model one per task: take "
+            "TaskwiseOptimWrapper, or a class with its finish(); its amp is mixed precision"
+        )
+    if "constructor" in wrapper:
+        check_part({"type": wrapper["constructor"]}, OPTIM_WRAPPER_CONSTRUCTORS, ["optim_wrapper_cfg"], "optim_wrapper")
+    elif wrapper.get("paramwise_cfg") is not None:
+        _check_paramwise(wrapper["paramwise_cfg"], optimizer)
+    if (clip := wrapper.get("clip_grad")) is not None:
+        key, clips = "optim_wrapper.clip_grad", {"norm": clip_grad_norm_, "value": clip_grad_value_}
+        check_value(clip, dict, key)
+        if clip.get("type", "norm") not in clips:
+            raise ValueError(f"{key}.type is 'norm' or 'value', not {clip['type']!r}")
+        limits = {name: value for name, value in clip.items() if name != "type"}
+        check_arguments(clips[clip.get("type", "norm")], ["parameters", *limits], key)
+        for name in limits.keys() & {"max_norm", "norm_type", "clip_value"}:
+            if isinstance(limits[name], bool) or not isinstance(limits[name], (int, float)):
+                raise ValueError(f"{key}.{name} is a number, not {limits[name]!r}")  # it may be infinite
+
+
+def _try_optimizer(cfg: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """The optimizer of one parameter: what values it takes, it alone knows."""
+    with _named(f"optim_wrapper.optimizer {dict(cfg)}"):
+        return OPTIMIZERS.build({**cfg, "params": [torch.nn.Parameter(torch.zeros(1))]})
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """What a part raises while it is built, as a `ValueError` that begins with its key."""
+    try:
+        yield
+    except (ValueError, TypeError, AssertionError, LookupError, ArithmeticError) as error:
+        raise ValueError(f"{key}: {error or type(error).__name__}") from error
+
+
+def _check_paramwise(cfg: Any, optimizer: Mapping[str, Any]) -> None:
+    key = "optim_wrapper.paramwise_cfg"
+    check_value(cfg, dict, key)
+    for name, value in cfg.items():
+        if name not in _PARAMWISE:
+            raise ValueError(f"{key} has no option {name!r}; {choices(_PARAMWISE, str(name))}")
+        check_value(value, _PARAMWISE[name], f"{key}.{name}")
+    kind = OPTIMIZERS.get(optimizer["type"]) if isinstance(optimizer["type"], str) else optimizer["type"]
+    known = {"lr_mult", "decay_mult", *inspect.signature(kind).parameters} - {"params"}
+    multiplied = {name for name in cfg if name.endswith("_mult")}
+    for part, settings in cfg.get("custom_keys", {}).items():
+        where = f"{key}.custom_keys[{part!r}]"
+        check_value(settings, dict, where)
+        if not settings:
+            raise ValueError(f"{where} sets nothing, such as dict(lr_mult=0.1)")
+        for name in settings:
+            if name not in known:
+                raise ValueError(f"{where} has no setting {name!r}; {choices(known, str(name))}")
+            if name in ("lr_mult", "decay_mult"):
+                check_value(settings[name], float, f"{where}.{name}")
+        multiplied |= settings.keys()
+    for suffix, name in (("lr_mult", "lr"), ("decay_mult", "weight_decay")):
+        if any(one.endswith(suffix) for one in multiplied) and optimizer.get(name) is None:
+            raise ValueError(f"{key} multiplies {name}: set optim_wrapper.optimizer.{name}")
+
+
+def _check_scheduler(scheduler: Any, key: str, optimizer: torch.optim.Optimizer) -> None:
+    check_part(scheduler, PARAM_SCHEDULERS, key=key)
+    kind = PARAM_SCHEDULERS.get(scheduler["type"]) if isinstance(scheduler["type"], str) else scheduler["type"]
+    # a scheduler for the rate is a mixin that hands its arguments on: the class behind it says which there are
+    behind = next(c for c in kind.__mro__ if "__init__" in vars(c) and not c.__name__.endswith("Mixin"))
+    own = {name: value for name, value in scheduler.items() if name not in ("type", "convert_to_iter_based")}
+    check_arguments(behind, {*own, "optimizer", "param_name"}, f"{key}: {scheduler['type']}")
+    check_value(scheduler.get("convert_to_iter_based", False), bool, f"{key}.convert_to_iter_based")
+    for name in own.keys() & {"begin", "end"}:  # parts of an epoch too
+        check_value(own[name], float | None, f"{key}.{name}")
+    # None leaves a length to the training's
+    rest = {n: value for n, value in own.items() if n not in ("begin", "end") and value is not None}
+    check_types(behind, rest, f"{key}: {scheduler['type']}")
+    built = {name: value for name, value in scheduler.items() if value is not None}
+    with _named(f"{key} {built}"):
+        PARAM_SCHEDULERS.build(built, default_args={"optimizer": optimizer, "epoch_length": 1000})
+
+
+def _check_hooks(full: Config, names: list[str]) -> None:
+    default = full.get("default_hooks") or {}
+    for name, hook in default.items():
+        if name not in names and not (isinstance(hook, Mapping) and "type" in hook):
+            raise ValueError(f"default_hooks has no {name!r}; {choices(names, str(name))}, or a new one with a type")
+        check_value(hook, dict | None, f"default_hooks.{name}")
+    for i, hook in enumerate(full.get("custom_hooks") or ()):
+        check_hook(hook, f"custom_hooks[{i}]")
+
+
+def check_hook(hook: Any, key: str) -> None:
+    """Raise `ValueError` unless ``hook`` is a hook's config, with or without a ``priority``."""
+    check_part({n: value for n, value in hook.items() if n != "priority"}, HOOKS, key=key)
+    kind = HOOKS.get(hook["type"]) if isinstance(hook["type"], str) else hook["type"]
+    if isinstance(kind, type) and not issubclass(kind, Hook):
+        raise ValueError(f"{key}.type is a hook, not {hook['type']!r}")
+    try:
+        get_priority(hook.get("priority", "NORMAL"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{key}.priority is a name such as 'NORMAL' or 0 to 100, not {hook['priority']!r}") from error
+
+
+_LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
+
+
+def _check_environment(full: Config) -> None:
+    """The runner's surroundings: processes, logger, visualizer."""
+    known: dict[str, Any] = {"cudnn_benchmark": bool, "mp_cfg": dict, "dist_cfg": dict, "resource_limit": int}
+    environment = full.get("env_cfg") or {}
+    for name, value in environment.items():
+        if name not in known:
+            raise ValueError(f"env_cfg has no {name!r}; {choices(known, str(name))}")
+        check_value(value, known[name], f"env_cfg.{name}")
+    processes = environment.get("mp_cfg", {})
+    _check_call(set_multi_processing, processes, ["distributed"], "env_cfg.mp_cfg")
+    if processes.get("mp_start_method", "fork") not in (methods := get_all_start_methods()):
+        raise ValueError(f"unknown env_cfg.mp_cfg.mp_start_method {processes['mp_start_method']!r}; {choices(methods)}")
+    check_value(environment.get("dist_cfg", {}).get("backend", ""), str, "env_cfg.dist_cfg.backend")
+    level = full.get("log_level", "INFO")
+    if not isinstance(level, int) and level not in _LEVELS:
+        raise ValueError(f"unknown log_level {level!r}; {choices(_LEVELS, level)}")
+    if (scaling := full.get("auto_scale_lr")) is not None:
+        _check_call(_auto_scale_lr, scaling, [], "auto_scale_lr")
+    if full.get("log_processor") is not None:
+        check_part({"type": "LogProcessor", **full.log_processor}, LOG_PROCESSORS, key="log_processor")
+        check_value(full.log_processor.get("window_size", 10), int, "log_processor.window_size")
+        check_value(full.log_processor.get("by_epoch", True), bool, "log_processor.by_epoch")
+    if full.get("visualizer") is not None:
+        drawn = {"type": "Visualizer", **full.visualizer}
+        backends = drawn.pop("vis_backends", None)  # MMEngine's annotation is of lists of lists
+        check_part(drawn, VISUALIZERS, key="visualizer")
+        check_value(backends, list | dict | None, "visualizer.vis_backends")
+        for i, backend in enumerate(backends if isinstance(backends, (list, tuple)) else ()):
+            check_part(backend, VISBACKENDS, ["save_dir"], f"visualizer.vis_backends[{i}]")
+
+
+def _auto_scale_lr(base_batch_size: int, enable: bool = False) -> None:
+    """What `Runner.scale_lr` reads."""
+
+
+def _check_call(function: Callable, arguments: Mapping[str, Any], given: list[str], key: str) -> None:
+    check_arguments(function, [*arguments, *given], key)
+    check_types(function, arguments, key)
