@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,6 +42,10 @@ _MMENGINE_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_sch
 """Hooks of MMEngine's own that a config may change or remove by these names."""
 
 
+_RUNS = itertools.count(1)
+"""Of this process."""
+
+
 def build_runner(
     cfg: Config,
     work_dir: str | Path | None = None,
@@ -71,6 +76,8 @@ def build_runner(
             )
     elif train and latest_checkpoint(Path(full.work_dir)):
         raise ValueError(f"{full.work_dir} has a run already: --resume goes on with it, another --work-dir keeps it")
+    # MMEngine keeps loggers and more by this name and the second, and a run would get those of another
+    full.experiment_name = f"{full.get('experiment_name') or Path(full.work_dir).name}_{next(_RUNS)}"
     if full.launcher != "none":
         full.model_wrapper_cfg = {"type": "mtl.TaskwiseDistributed"}
     runner = MultiTaskRunner.from_cfg(full)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -213,8 +214,10 @@ class AtomicCheckpoint(Hook):
         if self._validated and self._saved[1] != self._scored:
             raise RuntimeError("a hook changed the weights between their score and their checkpoint")
         path = Path(runner.work_dir) / f"{stem}.pth"
+        content = io.BytesIO()  # torch's own writer hides what the system says of a full disk
+        torch.save(checkpoint, content)
         with replacing(path) as part:
-            torch.save(checkpoint, part)
+            part.write_bytes(content.getbuffer())
         save_adapter(model, path.with_suffix(".safetensors"), runner.cfg["build"], state)
         return path
 

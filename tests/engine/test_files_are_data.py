@@ -166,11 +166,11 @@ MODELS = {
     "name": (("encoder", "name"), "hf-hub:someone/model", "timm has no model"),
     "folder": (("encoder", "name"), "local-dir:/tmp", "timm has no model"),
     "deep": (("method", "x"), None, "nested too deeply"),
-    "files": (("encoder", "options", "checkpoint_path"), "/etc/passwd", "no argument of an architecture; valid: "),
-    "overlay": (("encoder", "options", "pretrained_cfg_overlay"), {"hf_hub_id": "x/y"}, "no argument of an"),
-    "config": (("encoder", "options", "pretrained_cfg"), {"file": "x"}, "no argument of an architecture"),
-    "features": (("encoder", "options", "features_only"), True, "no argument of an architecture"),
-    "cache": (("encoder", "options", "cache_dir"), "/tmp/x", "no argument of an architecture"),
+    "files": (("encoder", "options", "checkpoint_path"), "/etc/passwd", "has no argument"),
+    "overlay": (("encoder", "options", "pretrained_cfg_overlay"), {"hf_hub_id": "x/y"}, "has no argument"),
+    "config": (("encoder", "options", "pretrained_cfg"), {"file": "x"}, "has no argument"),
+    "features": (("encoder", "options", "features_only"), True, "has no argument"),
+    "cache": (("encoder", "options", "cache_dir"), "/tmp/x", "has no argument"),
 }
 
 
@@ -211,7 +211,7 @@ def test_metadata(changes, part, folder, tmp_path):
 
 def test_options_of_a_config_are_those_of_an_architecture():
     """A user's own config is told what there is."""
-    with pytest.raises(ValueError, match=r"'depht' is no argument of an architecture; did you mean 'depth'\? valid: "):
+    with pytest.raises(ValueError, match=r"has no argument 'depht'; did you mean 'depth'\? valid: "):
         ENCODERS.build({"type": "TimmEncoder", "name": "vit_tiny_patch16_224", "options": {"depht": 4}})
 
 

@@ -97,7 +97,7 @@ def test_every_optimizers_own_state_is_taken(optimizer, tmp_path):
         + f"optim_wrapper['optimizer'] = {optimizer}\n"
         + "optim_wrapper['paramwise_cfg'] = dict(custom_keys=dict(decoders=dict(lr_mult=2.0)))\n"
         + schedules
-        + "milestones=[1])]\n"
+        + "milestones=[1], by_epoch=False)]\n"
     )
     config = write_config(tmp_path, extra)
     assert run_tool("train.py", config, "--work-dir", tmp_path / "run") == 0
