@@ -118,8 +118,14 @@ def _fits(value: Any, hint: Any) -> bool:
     return True
 
 
-def check_part(cfg: Any, registry: Registry, given: Iterable[str] = (), key: str = "") -> None:
-    """Raise `ValueError` unless ``cfg`` names a known type of ``registry`` with arguments that it takes.
+def type_of(cfg: Mapping[str, Any], registry: Registry) -> Any:
+    """The class or function that is the type of a part's config; None if none is registered by that name."""
+    kind = cfg["type"]
+    return (registry.get(kind) if kind else None) if isinstance(kind, str) else kind
+
+
+def check_part(cfg: Any, registry: Registry, given: Iterable[str] = (), key: str = "") -> Any:
+    """The `type_of` a part's config; `ValueError` unless it is known and takes the arguments.
 
     Args:
         given: names of the arguments that the builder adds.
@@ -129,14 +135,14 @@ def check_part(cfg: Any, registry: Registry, given: Iterable[str] = (), key: str
     if not isinstance(cfg, Mapping) or "type" not in cfg:
         name = key or f"a {registry.name}"
         raise ValueError(f"{name} is a dict with a type, not {cfg!r}; {choices(_names(registry))}")
-    kind = cfg["type"]
-    target = (registry.get(kind) if kind else None) if isinstance(kind, str) else kind
+    kind, target = cfg["type"], type_of(cfg, registry)
     if not callable(target):
         raise ValueError(f"{where}unknown {registry.name} {kind!r}; {choices(_names(registry), str(kind))}")
     args = {name: value for name, value in cfg.items() if name not in ("type", "_scope_")}
     owner = f"{where}{registry.name} {kind if isinstance(kind, str) else target.__name__}"
     check_arguments(target, [*args, *given], owner)
     check_types(target, args, owner)
+    return target
 
 
 def _names(registry: Registry) -> set[str]:

@@ -23,7 +23,7 @@ from mtl.engine.runner import MultiTaskRunner
 from mtl.engine.schedule import fit_schedules
 from mtl.engine.schema import check_model_config
 from mtl.engine.settings import plain
-from mtl.registry import DATASETS, TRANSFORMS, check_arguments, check_part, check_types
+from mtl.registry import DATASETS, TRANSFORMS, check_arguments, check_part, check_types, type_of
 from mtl.utils.plain import check_plain
 
 DEFAULT_HOOKS: dict[str, Any] = {
@@ -189,7 +189,7 @@ def _fill_dataset(dataset: ConfigDict, full: Config, part: str) -> None:
     }
     for registry, cfg in [(DATASETS, dataset), *((TRANSFORMS, step) for step in dataset.get("pipeline", ()))]:
         kind = cfg.get("type")
-        target = registry.get(kind) if isinstance(kind, str) else kind
+        target = type_of(cfg, registry) if kind else None
         accepted = inspect.signature(target).parameters if callable(target) else {}
         for name, value in shared.items():
             if name in accepted and value is not None:

@@ -44,6 +44,7 @@ from mtl.registry import (
     check_types,
     check_value,
     choices,
+    type_of,
 )
 
 _PARAMWISE = {
@@ -109,8 +110,7 @@ def check_config(full: Config, hooks: Iterable[str], train: bool) -> None:
 
 def check_model(model: Mapping[str, Any]) -> None:
     """Raise `ValueError` unless ``model`` is a `MultiTaskModel`, which the hooks and the evaluation need."""
-    check_part(model, MODELS, key="model")
-    kind = MODELS.get(model["type"]) if isinstance(model["type"], str) else model["type"]
+    kind = check_part(model, MODELS, key="model")
     if not (isinstance(kind, type) and issubclass(kind, MultiTaskModel)):
         raise ValueError(f"model.type is MultiTaskModel or a subclass of it, not {model['type']!r}")
 
@@ -154,8 +154,7 @@ def _check_loop(loop: Mapping[str, Any] | None, key: str) -> None:
         check_value(loop.get("by_epoch", True), bool, f"{key}.by_epoch")
     if loop is not None and "type" in loop:
         made = ["runner", "dataloader"] if key == "train_cfg" else ["runner", "dataloader", "evaluator"]
-        check_part(loop, LOOPS, made, key)
-        kind = LOOPS.get(loop["type"]) if isinstance(loop["type"], str) else loop["type"]
+        kind = check_part(loop, LOOPS, made, key)
         if not (isinstance(kind, type) and issubclass(kind, BaseLoop)):
             raise ValueError(f"{key}.type is a loop, not {loop['type']!r}; {choices(LOOPS.module_dict)}")
 
@@ -166,11 +165,11 @@ def _check_evaluator(evaluator: Any, key: str) -> None:
         return
     metrics = evaluator["metrics"] if isinstance(evaluator, Mapping) and "metrics" in evaluator else evaluator
     metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+    kinds = []
     for metric in metrics:
-        check_part(metric, METRICS, key=key)
+        kinds.append(check_part(metric, METRICS, key=key))
         for name, task in metric.get("tasks", {}).items():
             check_part(task, TASKS, ["name"], f"{key}.tasks[{name!r}]")
-    kinds = [METRICS.get(metric["type"]) if isinstance(metric["type"], str) else metric["type"] for metric in metrics]
     if not any(isinstance(kind, type) and issubclass(kind, MultiTaskMetric) for kind in kinds):
         raise ValueError(f"{key} has no MultiTaskMetric, whose scores are the tasks' results; leave {key} out")
 
@@ -181,9 +180,7 @@ def _check_optimizer(wrapper: Mapping[str, Any]) -> None:
     check_part(optimizer, OPTIMIZERS, ["params"], "optim_wrapper.optimizer")
     _try_optimizer(optimizer)
     own = {key: value for key, value in wrapper.items() if key not in ("optimizer", "paramwise_cfg", "constructor")}
-    check_part(own, OPTIM_WRAPPERS, ["optimizer"], "optim_wrapper")
-    kind = OPTIM_WRAPPERS.get(own["type"]) if isinstance(own["type"], str) else own["type"]
-    if not hasattr(kind, "finish"):
+    if not hasattr(check_part(own, OPTIM_WRAPPERS, ["optimizer"], "optim_wrapper"), "finish"):
         raise ValueError(
             f"optim_wrapper.type={own['type']!r} makes one backward pass a step, and this model one per task: take "
             "TaskwiseOptimWrapper, or a class with its finish(); its amp is mixed precision"
@@ -226,8 +223,7 @@ def _check_paramwise(cfg: Any, optimizer: Mapping[str, Any]) -> None:
         if name not in _PARAMWISE:
             raise ValueError(f"{key} has no option {name!r}; {choices(_PARAMWISE, str(name))}")
         check_value(value, _PARAMWISE[name], f"{key}.{name}")
-    kind = OPTIMIZERS.get(optimizer["type"]) if isinstance(optimizer["type"], str) else optimizer["type"]
-    known = {"lr_mult", "decay_mult", *inspect.signature(kind).parameters} - {"params"}
+    known = {"lr_mult", "decay_mult", *inspect.signature(type_of(optimizer, OPTIMIZERS)).parameters} - {"params"}
     multiplied = {name for name in cfg if name.endswith("_mult")}
     for part, settings in cfg.get("custom_keys", {}).items():
         where = f"{key}.custom_keys[{part!r}]"
@@ -246,8 +242,7 @@ def _check_paramwise(cfg: Any, optimizer: Mapping[str, Any]) -> None:
 
 
 def _check_scheduler(scheduler: Any, key: str, optimizer: torch.optim.Optimizer) -> None:
-    check_part(scheduler, PARAM_SCHEDULERS, key=key)
-    kind = PARAM_SCHEDULERS.get(scheduler["type"]) if isinstance(scheduler["type"], str) else scheduler["type"]
+    kind = check_part(scheduler, PARAM_SCHEDULERS, key=key)
     # a scheduler for the rate is a mixin that hands its arguments on: the class behind it says which there are
     behind = next(c for c in kind.__mro__ if "__init__" in vars(c) and not c.__name__.endswith("Mixin"))
     own = {name: value for name, value in scheduler.items() if name not in ("type", "convert_to_iter_based")}
@@ -275,8 +270,7 @@ def _check_hooks(full: Config, names: list[str]) -> None:
 
 def check_hook(hook: Any, key: str) -> None:
     """Raise `ValueError` unless ``hook`` is a hook's config, with or without a ``priority``."""
-    check_part({n: value for n, value in hook.items() if n != "priority"}, HOOKS, key=key)
-    kind = HOOKS.get(hook["type"]) if isinstance(hook["type"], str) else hook["type"]
+    kind = check_part({n: value for n, value in hook.items() if n != "priority"}, HOOKS, key=key)
     if isinstance(kind, type) and not issubclass(kind, Hook):
         raise ValueError(f"{key}.type is a hook, not {hook['type']!r}")
     try:
