@@ -28,12 +28,6 @@ def choices(names: Iterable[str], wrong: str = "") -> str:
     return f"{hint}valid: {', '.join(names) or 'none'}"
 
 
-def some_of(names: Iterable[str], most: int = 10) -> str:
-    """Names for a message, ``a, b and 3 more`` where there are more than ``most``."""
-    names = [str(name) for name in names]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 def check_arguments(target: Any, arguments: Iterable[str], owner: str) -> None:
     """Raise `ValueError` where ``target`` does not accept one of ``arguments`` or misses a required one."""
     parameters = inspect.signature(target).parameters

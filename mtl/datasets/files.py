@@ -16,12 +16,12 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mtl.datasets.base import MultiTaskDataset, Transform
-from mtl.registry import choices, some_of
+from mtl.registry import choices
 from mtl.tasks.base import Task
 from mtl.transforms.sample import Sample
 from mtl.utils.files import open_regular
 from mtl.utils.images import MAX_PIXELS, open_image
-from mtl.utils.text import printable, reason
+from mtl.utils.text import printable, reason, some_of
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Of the files that are taken from a folder as images, to train on and to predict."""

@@ -32,6 +32,7 @@ from mtl.models.multitask import MultiTaskModel
 from mtl.registry import ENCODERS, METHODS
 from mtl.utils.files import check_regular
 from mtl.utils.plain import content_digest, parse_json
+from mtl.utils.text import some_of
 
 FORMAT = "mtl-adapter-1"
 JSONS = ("config", "stacked", "paths")
@@ -217,6 +218,5 @@ def check_matching(state: Mapping[str, Tensor], own: Mapping[str, Tensor], where
         what = "lacks" if missing else "has no place here for" if extra else "has another shape of"
         other = "encoder (or of another encoder.size)" if wrong is shaped else "encoder"
         raise ValueError(
-            f"{where} is of another {other}, method or set of tasks: it {what} {wrong[0]!r}"
-            + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
+            f"{where} is of another {other}, method or set of tasks: it {what} {some_of(map(repr, wrong), 1)}"
         )

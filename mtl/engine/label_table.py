@@ -12,7 +12,8 @@ from mmengine.runner import Runner
 from mtl.datasets.base import MultiTaskDataset
 from mtl.datasets.files import FileDataset, all_leftovers
 from mtl.datasets.label_counts import LabelCounts, count_labels
-from mtl.registry import HOOKS, some_of
+from mtl.registry import HOOKS
+from mtl.utils.text import some_of
 
 Parts = Mapping[str, Mapping[str, LabelCounts]]
 """What the labels of each task hold, in train and in val."""

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from mtl.models.multitask import check_task_name
 from mtl.registry import DECODERS, ENCODERS, METHODS, MODELS, TASKS, check_part, choices
-from mtl.utils.plain import check_keys, check_plain, is_number, read_json, short
+from mtl.utils.plain import check_keys, check_plain, is_number, read_json
+from mtl.utils.text import short
 
 LARGEST_NUMBER = 1_000_000
 """Of an integer in a model's config."""
