@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mtl.engine.files import PART
+from mtl.utils.files import made_folder
 
 LAST = "last_checkpoint"
 BEST = "best"
@@ -72,23 +73,20 @@ def claimed(folder: Path, began: Callable[[], bool] = lambda: False, alone: bool
     if not _is_first_process():
         yield
         return
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    before = set(folder.iterdir()) if not made else set()
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = _lock(folder) if alone else None
-    try:
-        yield
-    except BaseException:
-        if not began():
-            for path in set(folder.iterdir()) - before:
-                _remove(path)
-            for path in made:
-                path.rmdir()
-        raise
-    finally:
-        if lock is not None:
-            (folder / _LOCK).unlink(missing_ok=True)
-            os.close(lock)
+    with made_folder(folder):
+        before = set(folder.iterdir())
+        lock = _lock(folder) if alone else None
+        try:
+            yield
+        except BaseException:
+            if not began():
+                for path in set(folder.iterdir()) - before:
+                    _remove(path)
+            raise
+        finally:
+            if lock is not None:
+                (folder / _LOCK).unlink(missing_ok=True)
+                os.close(lock)
 
 
 def _lock(folder: Path) -> int:
