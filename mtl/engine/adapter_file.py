@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,17 +100,24 @@ def digest(state: Mapping[str, Tensor]) -> str:
     return content_digest(dict(sorted(state.items())))
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    """The file to read from; `ValueError` where it is broken."""
+    try:
+        check_regular(path)
+        with safe_open(path, "pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"cannot read the adapter file {str(path)!r}: {str(error).splitlines()[0]}") from error
+
+
 def read_meta(path: Path, formats: Sequence[str] = (FORMAT,)) -> dict[str, Any]:
     """The metadata of an adapter file, or of one of other ``formats``; `ValueError` where the file is none.
 
     Nothing is known of the types in its config: `mtl.engine.schema.check_parts` comes before anything is built.
     """
-    try:
-        check_regular(path)
-        with safe_open(path, "pt") as file:
-            meta = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"cannot read the adapter file {str(path)!r}: {str(error).splitlines()[0]}") from error
+    with _opened(path) as file:
+        meta = file.metadata() or {}
     if meta.get("format") not in formats:
         wanted = " or ".join(map(repr, formats))
         raise ValueError(f"{str(path)!r} is not an adapter file (its format is {meta.get('format')!r}, not {wanted})")
@@ -125,13 +133,9 @@ def read_meta(path: Path, formats: Sequence[str] = (FORMAT,)) -> dict[str, Any]:
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of an adapter file; `ValueError` where it is broken."""
-    try:
-        check_regular(path)
-        with safe_open(path, "pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
-            known = (file.metadata() or {}).get("digest")
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"cannot read the adapter file {str(path)!r}: {str(error).splitlines()[0]}") from error
+    with _opened(path) as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+        known = (file.metadata() or {}).get("digest")
     if known != digest(state):
         raise ValueError(f"{str(path)!r} is damaged: its tensors are not those that it was written with")
     return state
@@ -169,12 +173,12 @@ def check_base(model: MultiTaskModel, meta: Mapping[str, Any], where: str) -> No
         )
 
 
-def check_build(saved: Mapping[str, Any] | None, own: Mapping[str, Any] | None, where: str) -> None:
+def check_build(saved: Mapping[str, Any], own: Mapping[str, Any] | None, where: str) -> None:
     """Raise `ValueError` where weights are of another method, of other options or of tasks in another order.
 
     Names and shapes can agree all the same: what is stacked by task has no names.
     """
-    if not saved or not own:
+    if own is None:
         return
     if list(saved["tasks"]) != list(own["tasks"]):
         raise ValueError(
