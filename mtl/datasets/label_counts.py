@@ -41,12 +41,12 @@ class LabelCounts:
     def add(self, name: str, pixels: dict[str, int] | None) -> None:
         """Add the label of an image: what `Task.label_counts` gives of it, None if the image turns out to have none."""
         self.seen += 1
-        found = [key for key, number in (pixels or {}).items() if number]
+        found = {key: number for key, number in (pixels or {}).items() if number}
         self.labelled += bool(found)
-        for key in found:
+        for key, number in found.items():
             self.images[key] += 1
-            self.pixels[key] += (pixels or {})[key]
-        if len(self.images) > 1 and found == [next(iter(self.images))]:
+            self.pixels[key] += number
+        if len(self.images) > 1 and list(found) == list(self.images)[:1]:
             self.only_first.append(name)
 
     @property
@@ -66,7 +66,7 @@ class LabelCounts:
             return ""
         what = f"anything but {present[0]!r} or void" if present else "a labelled pixel"
         hint = self.task.label_hint()
-        looked = "" if self.seen == self.total else f" (an even sample of {self.share_seen} was looked at)"
+        looked = f" (an even sample of {self.share_seen} was looked at)" if self.seen < self.total else ""
         return f"no label of {self.task.name!r} in {self.place} has {what}{looked}" + (f"; {hint}" if hint else "")
 
 
