@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
+from mmengine.runner import Runner
 
 from mtl.engine.checkpoints import model_of
 from mtl.engine.config import default_work_dir
@@ -105,7 +105,6 @@ def assemble(cfg: Config, train: bool) -> Config:
     full.model = {"type": "MultiTaskModel", **own, **(full.get("model") or {})}
     check_model(full.model)
     _add_loaders(full)
-    _check_loops(full)
     if train:
         fit_schedules(full)
     else:
@@ -205,19 +204,6 @@ def _fill_dataset(dataset: ConfigDict, full: Config, part: str) -> None:
                 f"{part}_dataloader: {kind} has targets={cfg.targets}, the protocol is "
                 f"{full.get('protocol', 'original')!r}; set protocol='{'original' if resized else 'resized'}' instead"
             )
-
-
-def _check_loops(full: Config) -> None:
-    """Raise `ValueError` for an argument of MMEngine's loops that is unknown or of another type."""
-    by_epoch = (full.get("train_cfg") or {}).get("by_epoch", True)
-    loops = {"train": EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop, "val": ValLoop, "test": TestLoop}
-    for part, loop in loops.items():
-        given = full.get(f"{part}_cfg")
-        if given is not None and "type" not in given:
-            given = _without(given, "by_epoch")
-            made = ["runner", "dataloader"] if part == "train" else ["runner", "dataloader", "evaluator"]
-            check_arguments(loop, [*given, *made], f"{part}_cfg")
-            check_types(loop, given, f"{part}_cfg")
 
 
 def _without(cfg: Mapping[str, Any], key: str) -> dict[str, Any]:
