@@ -128,10 +128,10 @@ def check_part(cfg: Any, registry: Registry, given: Iterable[str] = (), key: str
     where = f"{key}: " if key else ""
     if not isinstance(cfg, Mapping) or "type" not in cfg:
         name = key or f"a {registry.name}"
-        raise ValueError(f"{name} is a dict with a type, not {cfg!r}; {choices(_names(registry))}")
+        raise ValueError(f"{name} is a dict with a type, not {cfg!r}; {choices(known_types(registry))}")
     kind, target = cfg["type"], type_of(cfg, registry)
     if not callable(target):
-        raise ValueError(f"{where}unknown {registry.name} {kind!r}; {choices(_names(registry), str(kind))}")
+        raise ValueError(f"{where}unknown {registry.name} {kind!r}; {choices(known_types(registry), str(kind))}")
     args = {name: value for name, value in cfg.items() if name not in ("type", "_scope_")}
     owner = f"{where}{registry.name} {kind if isinstance(kind, str) else target.__name__}"
     check_arguments(target, [*args, *given], owner)
@@ -139,10 +139,10 @@ def check_part(cfg: Any, registry: Registry, given: Iterable[str] = (), key: str
     return target
 
 
-def _names(registry: Registry) -> set[str]:
+def known_types(registry: Registry) -> dict[str, Any]:
     """The types that a config may name: the registry's own, and MMEngine's that it extends."""
     parent = registry.parent.module_dict if registry.parent is not None else {}
-    return {*registry.module_dict, *parent}
+    return {**parent, **registry.module_dict}
 
 
 def _build(cfg: dict, registry: Registry, default_args: dict | None = None) -> Any:

@@ -77,16 +77,16 @@ def adapter_meta(model: MultiTaskModel, config: Mapping[str, Any]) -> dict[str, 
     return {"base": model.encoder.fingerprint, "config": config, "stacked": stacked, "copies": model.method.copies}
 
 
-def write_adapter(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Write an adapter file of these tensors; ``meta`` is as `adapter_meta` gives it."""
+def write_adapter(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any], form: str = FORMAT) -> None:
+    """Write an adapter file of these tensors, or a file of another format; ``meta`` is as `adapter_meta` gives it."""
     with replacing(path) as part:
-        save_file(dict(state), part, encoded_meta(meta, digest(state)))
+        save_file(dict(state), part, encoded_meta(meta, digest(state), form))
 
 
-def encoded_meta(meta: Mapping[str, Any], digest: str) -> dict[str, str]:
+def encoded_meta(meta: Mapping[str, Any], digest: str, form: str = FORMAT) -> dict[str, str]:
     """The metadata as they are in the file."""
-    jsons = {key: json.dumps(meta[key]) for key in JSONS if key in meta}
-    encoded = {"format": FORMAT, "base": meta["base"], "copies": meta["copies"], **jsons, "digest": digest}
+    texts = {key: json.dumps(value) if key in JSONS else value for key, value in meta.items()}
+    encoded = {"format": form, **texts, "digest": digest}
     return {**encoded, "seal": seal(encoded)}
 
 

@@ -15,7 +15,7 @@ from mmengine.registry import Registry
 from torch import Tensor
 
 from mtl.models.multitask import check_task_name
-from mtl.registry import DECODERS, ENCODERS, METHODS, MODELS, TASKS, check_part, choices
+from mtl.registry import DECODERS, ENCODERS, METHODS, MODELS, TASKS, check_part, choices, known_types
 from mtl.utils.plain import check_keys, check_plain, is_number, read_json
 from mtl.utils.text import short
 
@@ -112,8 +112,7 @@ def check_parts(config: Mapping[str, Any]) -> None:
 
 def _known(kind: Any, registry: Registry) -> bool:
     """Whether ``kind`` names a registered class, or is its import path."""
-    parent = registry.parent.module_dict if registry.parent is not None else {}
-    known = {**parent, **registry.module_dict}
+    known = known_types(registry)
     return isinstance(kind, str) and (
         kind in known or kind in {f"{c.__module__}.{c.__qualname__}" for c in known.values()}
     )
