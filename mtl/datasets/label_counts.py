@@ -9,7 +9,7 @@ from mtl.datasets.base import MultiTaskDataset
 from mtl.tasks.base import Task
 
 _SAMPLES_FOR_A_CLASS, _SAMPLES_FOR_A_TASK = 2, 10
-"""How many even samples are looked at while a class, or anything to learn, has not been found."""
+"""The most even samples that are read to find a class that is missing, or anything to learn from."""
 
 
 class LabelCounts:
@@ -60,7 +60,7 @@ class LabelCounts:
         return f"{self.seen:,}" + ("" if self.seen == self.total else f" of {self.total:,}")
 
     def fault(self) -> str:
-        """Why nothing can be learnt from these labels, and the likely cause, in one line; empty where something can."""
+        """Why nothing can be learnt from these labels, and the likely cause, in one line; empty if something can."""
         present = [key for key, number in self.images.items() if number]
         if len(present) > 1 or (present and len(self.images) == 1):
             return ""
@@ -73,12 +73,12 @@ class LabelCounts:
 def count_labels(dataset: MultiTaskDataset, most: int, workers: int = 1) -> dict[str, LabelCounts]:
     """What the labels of each task hold.
 
-    Of more than ``most`` labels an even sample of at most so many is looked at. While a class was not seen one more
-    such sample follows; while nothing was found that can be learnt from, up to ten in all.
+    If a task has more than ``most`` labels, an even sample of at most ``most`` is read. If a class is not in it, one
+    more sample follows; if nothing in it can be learnt from, up to ten in all.
 
     Args:
-        dataset: whose labels.
-        most: labels of a task.
+        dataset: the data set.
+        most: labels of a task that are read at once.
         workers: threads that read them.
 
     Raises:

@@ -101,14 +101,14 @@ def create_model(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.M
 
 
 def _from_hub(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """timm's model with its weights, from the cache alone where the hub cannot be reached; `OSError` where it has none.
+    """timm's model with its weights, from the cache alone if the hub cannot be reached; `OSError` if it has none.
 
     The hub's own client would try to connect for a minute.
     """
     try:
         get_session().head(constants.ENDPOINT, timeout=_CONNECT_SECONDS)
     except Exception as error:  # of the HTTP library in use, which has changed
-        if type(error).__name__ != "ReadTimeout":  # a slow network is one
+        if type(error).__name__ != "ReadTimeout":  # the network is slow, but there
             return _from_cache(name, arguments, error)
     return timm.create_model(name, pretrained=True, **arguments)
 

@@ -156,8 +156,10 @@ class AtomicCheckpoint(Hook):
         return than is None or (value > than["value"] if self._higher else value < than["value"])
 
     def _best_of(self, folder: Path) -> dict[str, Any] | None:
-        """What ``best.pth`` says of itself, if it is better than the best that is known: of a validation that a kill
-        took from the checkpoints. A kill between its two files leaves two that differ, and neither is taken.
+        """What ``best.pth`` says of itself, if that is better than the best that the loaded checkpoint knows.
+
+        It is after a kill between a validation and the next checkpoint. A kill between the two files of the best
+        leaves two that differ: neither is taken.
         """
         full, adapter = folder / f"{BEST}.pth", folder / f"{BEST}.safetensors"
         try:

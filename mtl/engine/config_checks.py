@@ -1,6 +1,6 @@
 """What a config may hold: each value is what its key takes, and each name selects something.
 
-Annotations say it for MMEngine's, torch's and our own parts alike; here are the keys that stand between them.
+Parts, MMEngine's, torch's and our own, are checked by their annotations; this file knows the keys that have none.
 """
 
 from __future__ import annotations

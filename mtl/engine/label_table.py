@@ -1,4 +1,4 @@
-"""The labels before the training: a table of what there is of each class, and an end where nothing can be learnt."""
+"""The labels before the training: a table of what there is of each class, and an error if nothing can be learnt."""
 
 from __future__ import annotations
 

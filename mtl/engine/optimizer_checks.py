@@ -51,7 +51,7 @@ def check_optimizer(wrapper: Mapping[str, Any]) -> None:
 
 
 def _try_optimizer(cfg: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """The optimizer of one parameter: what values it takes, it alone knows."""
+    """The optimizer of one parameter: only building it tells which values it takes."""
     with _named(f"optim_wrapper.optimizer {dict(cfg)}"):
         return OPTIMIZERS.build({**cfg, "params": [torch.nn.Parameter(torch.zeros(1))]})
 

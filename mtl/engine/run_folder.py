@@ -1,4 +1,4 @@
-"""The folder of a run: what a training owns in it, and that one training at a time has it.
+"""The folder of a run: what a training owns in it, and that only one training at a time writes there.
 
     epoch_N.pth (or iter_N.pth)   the full state, ``.safetensors`` beside it the adapter file
     best.pth                      the same of the best validation
@@ -60,12 +60,12 @@ def remove_parts(folder: Path) -> None:
 
 @contextmanager
 def claimed(folder: Path, began: Callable[[], bool] = lambda: False, alone: bool = True) -> Iterator[None]:
-    """The folder for this process; what fails before it ``began`` leaves nothing new there.
+    """Claim the folder for this process; if the block fails before it ``began``, what is new there is removed.
 
     Args:
         folder: of the run; made where there is none.
-        began: whether what is done there is under way.
-        alone: no other process may have the folder; one that was killed has it no longer.
+        began: whether there is something to keep.
+        alone: no other process may claim the folder meanwhile; the claim of a killed one ends with it.
 
     Raises:
         ValueError: another process has the folder.

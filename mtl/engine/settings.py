@@ -21,7 +21,7 @@ _NOT_RESUMED = (
     *("data_root", "load_from", "resume", "launcher", "env_cfg", "log_level", "log_processor", "test_dataloader"),
     *("test_cfg", "test_evaluator", "default_hooks", "method"),
 )
-"""Top-level keys that a resumed run may have otherwise: all that decide neither its weights nor its scores. The method
+"""Top-level keys that may differ at a resume: they decide neither the weights nor the scores. The method
 is compared with its defaults (`mtl.engine.adapter_file.check_build`)."""
 
 _DECIDING_HOOKS = ("iteration_seed", "sampler_seed", "param_scheduler")
