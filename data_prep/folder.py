@@ -23,8 +23,8 @@ from mtl.engine.command_line import add_config, friendly
 from mtl.engine.config import read_config
 from mtl.engine.label_table import absent_classes, label_table
 from mtl.engine.plugins import register_all
-from mtl.registry import DATASETS, some_of
-from mtl.utils.text import printable, reason
+from mtl.registry import DATASETS
+from mtl.utils.text import printable, reason, some_of
 
 
 @friendly

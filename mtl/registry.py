@@ -28,12 +28,6 @@ def choices(names: Iterable[str], wrong: str = "") -> str:
     return f"{hint}valid: {', '.join(names) or 'none'}"
 
 
-def some_of(names: Iterable[str], most: int = 10) -> str:
-    """Names for a message, ``a, b and 3 more`` where there are more than ``most``."""
-    names = [str(name) for name in names]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 def check_arguments(target: Any, arguments: Iterable[str], owner: str) -> None:
     """Raise `ValueError` where ``target`` does not accept one of ``arguments`` or misses a required one."""
     parameters = inspect.signature(target).parameters
@@ -118,8 +112,14 @@ def _fits(value: Any, hint: Any) -> bool:
     return True
 
 
-def check_part(cfg: Any, registry: Registry, given: Iterable[str] = (), key: str = "") -> None:
-    """Raise `ValueError` unless ``cfg`` names a known type of ``registry`` with arguments that it takes.
+def type_of(cfg: Mapping[str, Any], registry: Registry) -> Any:
+    """The class or function that is the type of a part's config; None if none is registered by that name."""
+    kind = cfg["type"]
+    return (registry.get(kind) if kind else None) if isinstance(kind, str) else kind
+
+
+def check_part(cfg: Any, registry: Registry, given: Iterable[str] = (), key: str = "") -> Any:
+    """The `type_of` a part's config; `ValueError` unless it is known and takes the arguments.
 
     Args:
         given: names of the arguments that the builder adds.
@@ -128,21 +128,21 @@ def check_part(cfg: Any, registry: Registry, given: Iterable[str] = (), key: str
     where = f"{key}: " if key else ""
     if not isinstance(cfg, Mapping) or "type" not in cfg:
         name = key or f"a {registry.name}"
-        raise ValueError(f"{name} is a dict with a type, not {cfg!r}; {choices(_names(registry))}")
-    kind = cfg["type"]
-    target = (registry.get(kind) if kind else None) if isinstance(kind, str) else kind
+        raise ValueError(f"{name} is a dict with a type, not {cfg!r}; {choices(known_types(registry))}")
+    kind, target = cfg["type"], type_of(cfg, registry)
     if not callable(target):
-        raise ValueError(f"{where}unknown {registry.name} {kind!r}; {choices(_names(registry), str(kind))}")
+        raise ValueError(f"{where}unknown {registry.name} {kind!r}; {choices(known_types(registry), str(kind))}")
     args = {name: value for name, value in cfg.items() if name not in ("type", "_scope_")}
     owner = f"{where}{registry.name} {kind if isinstance(kind, str) else target.__name__}"
     check_arguments(target, [*args, *given], owner)
     check_types(target, args, owner)
+    return target
 
 
-def _names(registry: Registry) -> set[str]:
+def known_types(registry: Registry) -> dict[str, Any]:
     """The types that a config may name: the registry's own, and MMEngine's that it extends."""
     parent = registry.parent.module_dict if registry.parent is not None else {}
-    return {*registry.module_dict, *parent}
+    return {**parent, **registry.module_dict}
 
 
 def _build(cfg: dict, registry: Registry, default_args: dict | None = None) -> Any:

@@ -17,6 +17,7 @@ tasks = dict(semseg=dict(type="SemanticSegmentation", classes=4))
 train_dataloader.update(dataset=dict(type="FolderDataset"))
 val_dataloader = None
 val_evaluator = val_cfg = None
+single_task = None
 """
 CLASSES = np.arange(64, dtype=np.uint8).reshape(8, 8) % 4
 

@@ -11,10 +11,11 @@ import numpy as np
 from mtl.datasets.base import Transform, check_tasks
 from mtl.datasets.files import FileDataset, Leftover, list_files
 from mtl.datasets.layout import check_level
-from mtl.registry import DATASETS, choices, some_of
+from mtl.registry import DATASETS, choices
 from mtl.structures import TargetKind
 from mtl.tasks.base import Task
 from mtl.tasks.label_files import read_class_ids
+from mtl.utils.text import some_of
 
 SPLITS = {"train": "training", "val": "validation"}
 NUM_CLASSES = 150

@@ -59,7 +59,7 @@ class MultiTaskDataset(Dataset):
 
     @property
     def identity(self) -> str:
-        """The same text for the same images and labels, by their names: a training goes on with no others."""
+        """Equal for data sets of the same images and labels, by their names: a training is resumed with no others."""
         return f"{type(self).__name__} of {len(self)}"
 
     def __len__(self) -> int:

@@ -15,10 +15,11 @@ import numpy as np
 from mtl.datasets.base import Transform, check_tasks
 from mtl.datasets.files import FileDataset, Leftover, normal
 from mtl.datasets.layout import check_level
-from mtl.registry import DATASETS, choices, some_of
+from mtl.registry import DATASETS, choices
 from mtl.structures import VOID, TargetKind
 from mtl.tasks.base import Task
 from mtl.utils.files import open_regular
+from mtl.utils.text import some_of
 
 SPLITS = ("train", "val")
 

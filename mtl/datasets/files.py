@@ -16,12 +16,12 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mtl.datasets.base import MultiTaskDataset, Transform
-from mtl.registry import choices, some_of
+from mtl.registry import choices
 from mtl.tasks.base import Task
 from mtl.transforms.sample import Sample
 from mtl.utils.files import open_regular
 from mtl.utils.images import MAX_PIXELS, open_image
-from mtl.utils.text import printable, reason
+from mtl.utils.text import printable, reason, some_of
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Of the files that are taken from a folder as images, to train on and to predict."""
@@ -127,7 +127,7 @@ class Leftover:
     """What a data set has and does not use.
 
     Attributes:
-        what: it is, in the plural.
+        what: the kind of these files, in the plural.
         names: of the files.
         mistake: whether it is a mistake by itself, as a label that belongs to no image.
     """
@@ -141,7 +141,7 @@ class Leftover:
 
 
 def all_leftovers(parts: Mapping[str, FileDataset]) -> dict[Leftover, str]:
-    """What the data sets do not use, each once, and the names of the parts that it is left over in."""
+    """What the data sets do not use, each with the names of the parts (train, val) that do not use it."""
     found: dict[Leftover, list[str]] = {}
     for part, dataset in parts.items():
         for leftover in dataset.leftovers:

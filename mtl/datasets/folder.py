@@ -18,8 +18,9 @@ from mtl.datasets.files import (
     read_names,
     read_split,
 )
-from mtl.registry import DATASETS, some_of
+from mtl.registry import DATASETS
 from mtl.tasks.base import Task
+from mtl.utils.text import some_of
 
 
 @DATASETS.register_module()

@@ -9,7 +9,7 @@ from mtl.datasets.base import MultiTaskDataset
 from mtl.tasks.base import Task
 
 _SAMPLES_FOR_A_CLASS, _SAMPLES_FOR_A_TASK = 2, 10
-"""How many even samples are looked at while a class, or anything to learn, has not been found."""
+"""The most even samples that are read to find a class that is missing, or anything to learn from."""
 
 
 class LabelCounts:
@@ -41,12 +41,12 @@ class LabelCounts:
     def add(self, name: str, pixels: dict[str, int] | None) -> None:
         """Add the label of an image: what `Task.label_counts` gives of it, None if the image turns out to have none."""
         self.seen += 1
-        found = [key for key, number in (pixels or {}).items() if number]
+        found = {key: number for key, number in (pixels or {}).items() if number}
         self.labelled += bool(found)
-        for key in found:
+        for key, number in found.items():
             self.images[key] += 1
-            self.pixels[key] += (pixels or {})[key]
-        if len(self.images) > 1 and found == [next(iter(self.images))]:
+            self.pixels[key] += number
+        if len(self.images) > 1 and list(found) == list(self.images)[:1]:
             self.only_first.append(name)
 
     @property
@@ -60,25 +60,25 @@ class LabelCounts:
         return f"{self.seen:,}" + ("" if self.seen == self.total else f" of {self.total:,}")
 
     def fault(self) -> str:
-        """Why nothing can be learnt from these labels, and the likely cause, in one line; empty where something can."""
+        """Why nothing can be learnt from these labels, and the likely cause, in one line; empty if something can."""
         present = [key for key, number in self.images.items() if number]
         if len(present) > 1 or (present and len(self.images) == 1):
             return ""
         what = f"anything but {present[0]!r} or void" if present else "a labelled pixel"
         hint = self.task.label_hint()
-        looked = "" if self.seen == self.total else f" (an even sample of {self.share_seen} was looked at)"
+        looked = f" (an even sample of {self.share_seen} was looked at)" if self.seen < self.total else ""
         return f"no label of {self.task.name!r} in {self.place} has {what}{looked}" + (f"; {hint}" if hint else "")
 
 
 def count_labels(dataset: MultiTaskDataset, most: int, workers: int = 1) -> dict[str, LabelCounts]:
     """What the labels of each task hold.
 
-    Of more than ``most`` labels an even sample of at most so many is looked at. While a class was not seen one more
-    such sample follows; while nothing was found that can be learnt from, up to ten in all.
+    If a task has more than ``most`` labels, an even sample of at most ``most`` is read. If a class is not in it, one
+    more sample follows; if nothing in it can be learnt from, up to ten in all.
 
     Args:
-        dataset: whose labels.
-        most: labels of a task.
+        dataset: the data set.
+        most: labels of a task that are read at once.
         workers: threads that read them.
 
     Raises:

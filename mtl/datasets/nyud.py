@@ -13,11 +13,12 @@ from mtl.datasets.base import Transform, check_tasks
 from mtl.datasets.files import FileDataset, list_files, read_split
 from mtl.datasets.label_formats import parse_axes, read_mat, read_normal_array, read_normal_levels
 from mtl.datasets.layout import check_level
-from mtl.registry import DATASETS, some_of
+from mtl.registry import DATASETS
 from mtl.structures import VOID, TargetKind
 from mtl.tasks.base import Task
 from mtl.tasks.label_files import read_array, read_class_ids
 from mtl.tasks.normals import decode_normals
+from mtl.utils.text import some_of
 
 KINDS = {
     "semseg": TargetKind.CLASSES,

@@ -14,10 +14,11 @@ from mtl.datasets.base import Transform, check_tasks
 from mtl.datasets.files import FileDataset, Reader, list_files, read_split
 from mtl.datasets.label_formats import label_edges, read_mat, read_normal_levels
 from mtl.datasets.layout import check_level
-from mtl.registry import DATASETS, some_of
+from mtl.registry import DATASETS
 from mtl.structures import TargetKind
 from mtl.tasks.base import Task
 from mtl.tasks.normals import decode_normals
+from mtl.utils.text import some_of
 
 KINDS = {
     "semseg": TargetKind.CLASSES,

@@ -16,8 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from mtl.registry import choices
 from mtl.utils.files import check_regular
 from mtl.utils.plain import check_tensor
+from mtl.utils.text import some_of
 
 PACKAGE = "mtl:"
 """Prefix of weights that ship with the package."""
@@ -33,7 +35,7 @@ def locate(weights: str) -> Path:
         folder = Path(str(files("mtl") / "assets"))
         shipped = {PACKAGE + path.stem: path for path in sorted(folder.glob("*.safetensors"))}
         if weights not in shipped:
-            raise ValueError(f"no weights {weights!r} ship with the package; valid: {', '.join(shipped) or 'none'}")
+            raise ValueError(f"no weights {weights!r} ship with the package; {choices(shipped, weights)}")
         return shipped[weights]
     path = Path(weights).expanduser()
     if not path.is_file():
@@ -81,8 +83,6 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 def _check_archive(path: Path) -> None:
     """Raise `ValueError` if a PyTorch file unpacks to more than it is; PyTorch itself compresses nothing."""
-    if not path.is_file():
-        raise ValueError("no regular file")
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(item.file_size for item in archive.infolist())
@@ -106,21 +106,21 @@ def load_into(model: nn.Module, path: Path) -> None:
     shaped = [k for k in own if k in state and own[k].shape != state[k].shape]
     whole = [k for k in own if k in state and own[k].is_floating_point() and not state[k].is_floating_point()]
     if whole:
-        raise ValueError(f"the weights in {str(path)!r} are not floating point: {_some(whole)}")
+        raise ValueError(f"the weights in {str(path)!r} are not floating point: {some_of(whole, 4)}")
     unexpected = [k for k in state if k not in own and not k.startswith(_NOT_ENCODER) and not k.endswith(_BUFFERS)]
     if missing or shaped:
         parts = []
         if missing:
-            parts.append(f"missing {_some(missing)}")
+            parts.append(f"missing {some_of(missing, 4)}")
         if shaped:
             parts.append(
-                "mis-shaped " + _some([f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}" for k in shaped])
+                "mis-shaped " + some_of((f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}" for k in shaped), 4)
             )
         if unexpected:
-            parts.append(f"unexpected {_some(unexpected)}")
+            parts.append(f"unexpected {some_of(unexpected, 4)}")
         raise ValueError(f"the weights in {str(path)!r} are not of this encoder: {'; '.join(parts)}")
     if unexpected:
-        print_log(f"{path}: keys that the encoder does not have: {_some(unexpected)}", "current", level=30)
+        print_log(f"{path}: keys that the encoder does not have: {some_of(unexpected, 4)}", "current", level=30)
     model.load_state_dict({k: state[k] for k in own})
 
 
@@ -133,10 +133,6 @@ def fingerprint(model: nn.Module) -> str:
         digest.update(f"{name}{tuple(parameter.shape)}".encode())
         digest.update(parameter.detach().float().contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _some(keys: list[str], most: int = 4) -> str:
-    return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")
 
 
 def _first_line(error: Exception) -> str:

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from mtl.models.multitask import MultiTaskModel
 from mtl.registry import ENCODERS, METHODS
 from mtl.utils.files import check_regular
 from mtl.utils.plain import content_digest, parse_json
+from mtl.utils.text import some_of
 
 FORMAT = "mtl-adapter-1"
 JSONS = ("config", "stacked", "paths")
@@ -75,16 +77,16 @@ def adapter_meta(model: MultiTaskModel, config: Mapping[str, Any]) -> dict[str, 
     return {"base": model.encoder.fingerprint, "config": config, "stacked": stacked, "copies": model.method.copies}
 
 
-def write_adapter(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Write an adapter file of these tensors; ``meta`` is as `adapter_meta` gives it."""
+def write_adapter(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any], form: str = FORMAT) -> None:
+    """Write an adapter file of these tensors, or a file of another format; ``meta`` is as `adapter_meta` gives it."""
     with replacing(path) as part:
-        save_file(dict(state), part, encoded_meta(meta, digest(state)))
+        save_file(dict(state), part, encoded_meta(meta, digest(state), form))
 
 
-def encoded_meta(meta: Mapping[str, Any], digest: str) -> dict[str, str]:
+def encoded_meta(meta: Mapping[str, Any], digest: str, form: str = FORMAT) -> dict[str, str]:
     """The metadata as they are in the file."""
-    jsons = {key: json.dumps(meta[key]) for key in JSONS if key in meta}
-    encoded = {"format": FORMAT, "base": meta["base"], "copies": meta["copies"], **jsons, "digest": digest}
+    texts = {key: json.dumps(value) if key in JSONS else value for key, value in meta.items()}
+    encoded = {"format": form, **texts, "digest": digest}
     return {**encoded, "seal": seal(encoded)}
 
 
@@ -98,17 +100,24 @@ def digest(state: Mapping[str, Tensor]) -> str:
     return content_digest(dict(sorted(state.items())))
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    """The file to read from; `ValueError` where it is broken."""
+    try:
+        check_regular(path)
+        with safe_open(path, "pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"cannot read the adapter file {str(path)!r}: {str(error).splitlines()[0]}") from error
+
+
 def read_meta(path: Path, formats: Sequence[str] = (FORMAT,)) -> dict[str, Any]:
     """The metadata of an adapter file, or of one of other ``formats``; `ValueError` where the file is none.
 
     Nothing is known of the types in its config: `mtl.engine.schema.check_parts` comes before anything is built.
     """
-    try:
-        check_regular(path)
-        with safe_open(path, "pt") as file:
-            meta = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"cannot read the adapter file {str(path)!r}: {str(error).splitlines()[0]}") from error
+    with _opened(path) as file:
+        meta = file.metadata() or {}
     if meta.get("format") not in formats:
         wanted = " or ".join(map(repr, formats))
         raise ValueError(f"{str(path)!r} is not an adapter file (its format is {meta.get('format')!r}, not {wanted})")
@@ -124,13 +133,9 @@ def read_meta(path: Path, formats: Sequence[str] = (FORMAT,)) -> dict[str, Any]:
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of an adapter file; `ValueError` where it is broken."""
-    try:
-        check_regular(path)
-        with safe_open(path, "pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
-            known = (file.metadata() or {}).get("digest")
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"cannot read the adapter file {str(path)!r}: {str(error).splitlines()[0]}") from error
+    with _opened(path) as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+        known = (file.metadata() or {}).get("digest")
     if known != digest(state):
         raise ValueError(f"{str(path)!r} is damaged: its tensors are not those that it was written with")
     return state
@@ -168,12 +173,12 @@ def check_base(model: MultiTaskModel, meta: Mapping[str, Any], where: str) -> No
         )
 
 
-def check_build(saved: Mapping[str, Any] | None, own: Mapping[str, Any] | None, where: str) -> None:
+def check_build(saved: Mapping[str, Any], own: Mapping[str, Any] | None, where: str) -> None:
     """Raise `ValueError` where weights are of another method, of other options or of tasks in another order.
 
     Names and shapes can agree all the same: what is stacked by task has no names.
     """
-    if not saved or not own:
+    if own is None:
         return
     if list(saved["tasks"]) != list(own["tasks"]):
         raise ValueError(
@@ -217,6 +222,5 @@ def check_matching(state: Mapping[str, Tensor], own: Mapping[str, Tensor], where
         what = "lacks" if missing else "has no place here for" if extra else "has another shape of"
         other = "encoder (or of another encoder.size)" if wrong is shaped else "encoder"
         raise ValueError(
-            f"{where} is of another {other}, method or set of tasks: it {what} {wrong[0]!r}"
-            + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
+            f"{where} is of another {other}, method or set of tasks: it {what} {some_of(map(repr, wrong), 1)}"
         )

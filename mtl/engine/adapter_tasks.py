@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mtl.engine.adapter_file import read_meta, read_state, with_defaults, write_adapter
 from mtl.registry import ENCODERS, METHODS, choices
+from mtl.utils.text import some_of
 
 
 @dataclass(frozen=True)
@@ -184,9 +185,9 @@ def _check_same(one: Adapters, other: Adapters) -> None:
     ours, theirs = ({n: v for n, v in file.state.items() if file.part(n) == "shared"} for file in (one, other))
     differ = [n for n in {**ours, **theirs} if n not in ours or n not in theirs or not torch.equal(ours[n], theirs[n])]
     if differ:
-        more = f" and {len(differ) - 1} more" if len(differ) > 1 else ""
         raise ValueError(
-            f"{where}: {one.method} trains weights that all tasks share, and theirs differ ({differ[0]!r}{more}); "
+            f"{where}: {one.method} trains weights that all tasks share, and theirs differ "
+            f"({some_of(map(repr, differ), 1)}); "
             "only files of one training fit, or train the tasks together"
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
+from mmengine.runner import Runner
 
 from mtl.engine.checkpoints import model_of
 from mtl.engine.config import default_work_dir
@@ -23,7 +23,7 @@ from mtl.engine.runner import MultiTaskRunner
 from mtl.engine.schedule import fit_schedules
 from mtl.engine.schema import check_model_config
 from mtl.engine.settings import plain
-from mtl.registry import DATASETS, TRANSFORMS, check_arguments, check_part, check_types
+from mtl.registry import DATASETS, TRANSFORMS, check_arguments, check_part, check_types, type_of
 from mtl.utils.plain import check_plain
 
 DEFAULT_HOOKS: dict[str, Any] = {
@@ -105,7 +105,6 @@ def assemble(cfg: Config, train: bool) -> Config:
     full.model = {"type": "MultiTaskModel", **own, **(full.get("model") or {})}
     check_model(full.model)
     _add_loaders(full)
-    _check_loops(full)
     if train:
         fit_schedules(full)
     else:
@@ -189,7 +188,7 @@ def _fill_dataset(dataset: ConfigDict, full: Config, part: str) -> None:
     }
     for registry, cfg in [(DATASETS, dataset), *((TRANSFORMS, step) for step in dataset.get("pipeline", ()))]:
         kind = cfg.get("type")
-        target = registry.get(kind) if isinstance(kind, str) else kind
+        target = type_of(cfg, registry) if kind else None
         accepted = inspect.signature(target).parameters if callable(target) else {}
         for name, value in shared.items():
             if name in accepted and value is not None:
@@ -205,19 +204,6 @@ def _fill_dataset(dataset: ConfigDict, full: Config, part: str) -> None:
                 f"{part}_dataloader: {kind} has targets={cfg.targets}, the protocol is "
                 f"{full.get('protocol', 'original')!r}; set protocol='{'original' if resized else 'resized'}' instead"
             )
-
-
-def _check_loops(full: Config) -> None:
-    """Raise `ValueError` for an argument of MMEngine's loops that is unknown or of another type."""
-    by_epoch = (full.get("train_cfg") or {}).get("by_epoch", True)
-    loops = {"train": EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop, "val": ValLoop, "test": TestLoop}
-    for part, loop in loops.items():
-        given = full.get(f"{part}_cfg")
-        if given is not None and "type" not in given:
-            given = _without(given, "by_epoch")
-            made = ["runner", "dataloader"] if part == "train" else ["runner", "dataloader", "evaluator"]
-            check_arguments(loop, [*given, *made], f"{part}_cfg")
-            check_types(loop, given, f"{part}_cfg")
 
 
 def _without(cfg: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -62,7 +62,6 @@ class AtomicCheckpoint(Hook):
         self.found: dict[str, Any] | None = None
         """Of the best validation: metric, value, epoch and iter."""
         self._resumed: dict[str, Any] | None = None
-        self._validated = False
         self._saved = (-1, "")
         self._scored = ""
 
@@ -118,9 +117,8 @@ class AtomicCheckpoint(Hook):
         elif self._is_better(value, self.found):
             self.found = {"metric": self.best, "value": float(value), "epoch": runner.epoch, "iter": runner.iter}
             runner.logger.info(f"the best {self.best} so far: {value:.2f}")
-            self._validated = True
-            self._save(runner, BEST, runner.epoch, runner.iter)  # validation comes after the epoch was counted
-            self._validated = False
+            # validation comes after the epoch was counted
+            self._save(runner, BEST, runner.epoch, runner.iter, validated=True)
 
     def after_train(self, runner: Runner) -> None:
         """Without any validation the last weights are the best known."""
@@ -156,8 +154,10 @@ class AtomicCheckpoint(Hook):
         return than is None or (value > than["value"] if self._higher else value < than["value"])
 
     def _best_of(self, folder: Path) -> dict[str, Any] | None:
-        """What ``best.pth`` says of itself, if it is better than the best that is known: of a validation that a kill
-        took from the checkpoints. A kill between its two files leaves two that differ, and neither is taken.
+        """What ``best.pth`` says of itself, if that is better than the best that the loaded checkpoint knows.
+
+        It is after a kill between a validation and the next checkpoint. A kill between the two files of the best
+        leaves two that differ: neither is taken.
         """
         full, adapter = folder / f"{BEST}.pth", folder / f"{BEST}.safetensors"
         try:
@@ -201,17 +201,17 @@ class AtomicCheckpoint(Hook):
                 old.unlink()
 
     @master_only
-    def _save(self, runner: Runner, stem: str, epoch: int, iteration: int) -> Path:
+    def _save(self, runner: Runner, stem: str, epoch: int, iteration: int, validated: bool = False) -> Path:
         model = model_of(runner)
         checkpoint = full_state(runner, epoch, iteration)
-        checkpoint.update(best=self.found, validated=self._validated)
+        checkpoint.update(best=self.found, validated=validated)
         runner.call_hook("before_save_checkpoint", checkpoint=checkpoint)
         check_finite(checkpoint["state_dict"], epoch)
         seal_checkpoint(checkpoint)  # nothing is changed after that
         # with what hooks put there (averages), and so is the adapter file
         state = trained_state(model, checkpoint["state_dict"])
         self._saved = (iteration, digest(state))
-        if self._validated and self._saved[1] != self._scored:
+        if validated and self._saved[1] != self._scored:
             raise RuntimeError("a hook changed the weights between their score and their checkpoint")
         path = Path(runner.work_dir) / f"{stem}.pth"
         content = io.BytesIO()  # torch's own writer hides what the system says of a full disk

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl.engine.config import method_file, read_config
-from mtl.engine.run_folder import latest_checkpoint
+from mtl.engine.run_folder import RESULT, latest_checkpoint
 from mtl.engine.settings import TRAINING, first_difference, plain
 from mtl.evaluation.result_file import read_result
 
@@ -20,12 +20,12 @@ COMPARED = (*TRAINING, "method", "protocol", "val_dataloader", "val_evaluator", 
 
 def check_kept(folder: Path, config: Path, options: Mapping[str, Any] | None, method: str | None = None) -> None:
     """Raise `ValueError` where a finished run is not of the config that would be trained now."""
-    if not (folder / "result.json").is_file():
+    if not (folder / RESULT).is_file():
         return
     try:
-        settings = read_result(folder / "result.json")["settings"]
+        settings = read_result(folder / RESULT)["settings"]
     except ValueError as error:
-        raise ValueError(f"{folder / 'result.json'}: {error}; delete its folder to train the run anew") from error
+        raise ValueError(f"{folder / RESULT}: {error}; delete its folder to train the run anew") from error
     file = None if method is None else method_file(config, method)
     wanted = plain(read_config(config, options, file).to_dict())
     if found := first_difference(settings, wanted, COMPARED):
@@ -49,7 +49,7 @@ def train_apart(
         method: as ``--method`` takes it.
         jobs: trainings that share the cores.
     """
-    if (folder / "result.json").is_file():
+    if (folder / RESULT).is_file():
         print(f"{folder.name}: done before", flush=True)
         return None
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,34 +1,28 @@
 """What a config may hold: each value is what its key takes, and each name selects something.
 
-Annotations say it for MMEngine's, torch's and our own parts alike; here are the keys that stand between them.
+Parts, MMEngine's, torch's and our own, are checked by their annotations; this file knows the keys that have none.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from multiprocessing import get_all_start_methods
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import (
     FUNCTIONS,
     LOG_PROCESSORS,
     LOOPS,
-    OPTIM_WRAPPER_CONSTRUCTORS,
-    OPTIMIZERS,
-    PARAM_SCHEDULERS,
     VISBACKENDS,
     VISUALIZERS,
 )
-from mmengine.runner import BaseLoop, get_priority
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, TestLoop, ValLoop, get_priority
 from mmengine.utils.dl_utils import set_multi_processing
-from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
+from mtl.engine.optimizer_checks import PARAMWISE, check_optimizer, check_scheduler
 from mtl.engine.schedule import named_schedulers
 from mtl.evaluation.metric import MultiTaskMetric
 from mtl.models.multitask import MultiTaskModel
@@ -37,7 +31,6 @@ from mtl.registry import (
     HOOKS,
     METRICS,
     MODELS,
-    OPTIM_WRAPPERS,
     TASKS,
     check_arguments,
     check_part,
@@ -45,15 +38,6 @@ from mtl.registry import (
     check_value,
     choices,
 )
-
-_PARAMWISE = {
-    **dict.fromkeys(
-        ("bias_lr_mult", "bias_decay_mult", "norm_decay_mult", "flat_decay_mult", "dwconv_decay_mult"), float
-    ),
-    "bypass_duplicate": bool,
-    "custom_keys": dict,
-}
-"""What is set parameter by parameter; the constructor's options for deformable convolutions have none to reach."""
 
 _LOADER = {
     **dict.fromkeys(("batch_size", "num_workers", "num_batch_per_epoch"), int),
@@ -68,7 +52,7 @@ _AT_LEAST = {
     **dict.fromkeys(("T_max", "total_steps", "prefetch_factor", "end"), 1),
     **dict.fromkeys(("num_workers", "val_begin", "begin", "images", "max_norm", "clip_value", "timeout"), 0),
     **dict.fromkeys(("lr_mult", "decay_mult", "eta_min", "power", "norm_type", "opencv_num_threads"), 0),
-    **dict.fromkeys((name for name, kind in _PARAMWISE.items() if kind is float), 0),
+    **dict.fromkeys((name for name, kind in PARAMWISE.items() if kind is float), 0),
 }
 """Keys anywhere in a config that count something or are the size of something."""
 
@@ -90,9 +74,9 @@ def check_config(full: Config, hooks: Iterable[str], train: bool) -> None:
         if part != "train":
             _check_evaluator(full.get(f"{part}_evaluator"), f"{part}_evaluator")
     if full.get("optim_wrapper") is not None:
-        _check_optimizer(full.optim_wrapper)
+        check_optimizer(full.optim_wrapper)
         for name, scheduler in named_schedulers(full):
-            _check_scheduler(scheduler, name, _try_optimizer(full.optim_wrapper.optimizer))
+            check_scheduler(scheduler, name, full.optim_wrapper.optimizer)
     _check_hooks(full, list(hooks))
     _check_environment(full)
     scores = full.get("single_task")
@@ -109,8 +93,7 @@ def check_config(full: Config, hooks: Iterable[str], train: bool) -> None:
 
 def check_model(model: Mapping[str, Any]) -> None:
     """Raise `ValueError` unless ``model`` is a `MultiTaskModel`, which the hooks and the evaluation need."""
-    check_part(model, MODELS, key="model")
-    kind = MODELS.get(model["type"]) if isinstance(model["type"], str) else model["type"]
+    kind = check_part(model, MODELS, key="model")
     if not (isinstance(kind, type) and issubclass(kind, MultiTaskModel)):
         raise ValueError(f"model.type is MultiTaskModel or a subclass of it, not {model['type']!r}")
 
@@ -149,15 +132,20 @@ def _check_loader(loader: Mapping[str, Any] | None, key: str) -> None:
 
 
 def _check_loop(loop: Mapping[str, Any] | None, key: str) -> None:
-    """A loop of a type of its own; without one `mtl.engine.build` knows which it is."""
-    if loop is not None:
-        check_value(loop.get("by_epoch", True), bool, f"{key}.by_epoch")
-    if loop is not None and "type" in loop:
-        made = ["runner", "dataloader"] if key == "train_cfg" else ["runner", "dataloader", "evaluator"]
-        check_part(loop, LOOPS, made, key)
-        kind = LOOPS.get(loop["type"]) if isinstance(loop["type"], str) else loop["type"]
-        if not (isinstance(kind, type) and issubclass(kind, BaseLoop)):
-            raise ValueError(f"{key}.type is a loop, not {loop['type']!r}; {choices(LOOPS.module_dict)}")
+    """A loop of MMEngine's that `mtl.engine.build` chooses, or one of a type of its own."""
+    if loop is None:
+        return
+    by_epoch = loop.get("by_epoch", True)
+    check_value(by_epoch, bool, f"{key}.by_epoch")
+    made = ["runner", "dataloader"] if key == "train_cfg" else ["runner", "dataloader", "evaluator"]
+    if "type" not in loop:
+        train = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
+        chosen = {"train_cfg": train, "val_cfg": ValLoop, "test_cfg": TestLoop}[key]
+        _check_call(chosen, {name: value for name, value in loop.items() if name != "by_epoch"}, made, key)
+        return
+    kind = check_part(loop, LOOPS, made, key)
+    if not (isinstance(kind, type) and issubclass(kind, BaseLoop)):
+        raise ValueError(f"{key}.type is a loop, not {loop['type']!r}; {choices(LOOPS.module_dict)}")
 
 
 def _check_evaluator(evaluator: Any, key: str) -> None:
@@ -166,101 +154,13 @@ def _check_evaluator(evaluator: Any, key: str) -> None:
         return
     metrics = evaluator["metrics"] if isinstance(evaluator, Mapping) and "metrics" in evaluator else evaluator
     metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+    kinds = []
     for metric in metrics:
-        check_part(metric, METRICS, key=key)
+        kinds.append(check_part(metric, METRICS, key=key))
         for name, task in metric.get("tasks", {}).items():
             check_part(task, TASKS, ["name"], f"{key}.tasks[{name!r}]")
-    kinds = [METRICS.get(metric["type"]) if isinstance(metric["type"], str) else metric["type"] for metric in metrics]
     if not any(isinstance(kind, type) and issubclass(kind, MultiTaskMetric) for kind in kinds):
         raise ValueError(f"{key} has no MultiTaskMetric, whose scores are the tasks' results; leave {key} out")
-
-
-def _check_optimizer(wrapper: Mapping[str, Any]) -> None:
-    """An optimizer wrapper with its own parts: the optimizer, what is set parameter by parameter, the clipping."""
-    optimizer: Any = wrapper.get("optimizer")
-    check_part(optimizer, OPTIMIZERS, ["params"], "optim_wrapper.optimizer")
-    _try_optimizer(optimizer)
-    own = {key: value for key, value in wrapper.items() if key not in ("optimizer", "paramwise_cfg", "constructor")}
-    check_part(own, OPTIM_WRAPPERS, ["optimizer"], "optim_wrapper")
-    kind = OPTIM_WRAPPERS.get(own["type"]) if isinstance(own["type"], str) else own["type"]
-    if not hasattr(kind, "finish"):
-        raise ValueError(
-            f"optim_wrapper.type={own['type']!r} makes one backward pass a step, and this model one per task: take "
-            "TaskwiseOptimWrapper, or a class with its finish(); its amp is mixed precision"
-        )
-    if "constructor" in wrapper:
-        check_part({"type": wrapper["constructor"]}, OPTIM_WRAPPER_CONSTRUCTORS, ["optim_wrapper_cfg"], "optim_wrapper")
-    elif wrapper.get("paramwise_cfg") is not None:
-        _check_paramwise(wrapper["paramwise_cfg"], optimizer)
-    if (clip := wrapper.get("clip_grad")) is not None:
-        key, clips = "optim_wrapper.clip_grad", {"norm": clip_grad_norm_, "value": clip_grad_value_}
-        check_value(clip, dict, key)
-        if clip.get("type", "norm") not in clips:
-            raise ValueError(f"{key}.type is 'norm' or 'value', not {clip['type']!r}")
-        limits = {name: value for name, value in clip.items() if name != "type"}
-        check_arguments(clips[clip.get("type", "norm")], ["parameters", *limits], key)
-        for name in limits.keys() & {"max_norm", "norm_type", "clip_value"}:
-            if isinstance(limits[name], bool) or not isinstance(limits[name], (int, float)):
-                raise ValueError(f"{key}.{name} is a number, not {limits[name]!r}")  # it may be infinite
-
-
-def _try_optimizer(cfg: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """The optimizer of one parameter: what values it takes, it alone knows."""
-    with _named(f"optim_wrapper.optimizer {dict(cfg)}"):
-        return OPTIMIZERS.build({**cfg, "params": [torch.nn.Parameter(torch.zeros(1))]})
-
-
-@contextmanager
-def _named(key: str) -> Iterator[None]:
-    """What a part raises while it is built, as a `ValueError` that begins with its key."""
-    try:
-        yield
-    except (ValueError, TypeError, AssertionError, LookupError, ArithmeticError) as error:
-        raise ValueError(f"{key}: {error or type(error).__name__}") from error
-
-
-def _check_paramwise(cfg: Any, optimizer: Mapping[str, Any]) -> None:
-    key = "optim_wrapper.paramwise_cfg"
-    check_value(cfg, dict, key)
-    for name, value in cfg.items():
-        if name not in _PARAMWISE:
-            raise ValueError(f"{key} has no option {name!r}; {choices(_PARAMWISE, str(name))}")
-        check_value(value, _PARAMWISE[name], f"{key}.{name}")
-    kind = OPTIMIZERS.get(optimizer["type"]) if isinstance(optimizer["type"], str) else optimizer["type"]
-    known = {"lr_mult", "decay_mult", *inspect.signature(kind).parameters} - {"params"}
-    multiplied = {name for name in cfg if name.endswith("_mult")}
-    for part, settings in cfg.get("custom_keys", {}).items():
-        where = f"{key}.custom_keys[{part!r}]"
-        check_value(settings, dict, where)
-        if not settings:
-            raise ValueError(f"{where} sets nothing, such as dict(lr_mult=0.1)")
-        for name in settings:
-            if name not in known:
-                raise ValueError(f"{where} has no setting {name!r}; {choices(known, str(name))}")
-            if name in ("lr_mult", "decay_mult"):
-                check_value(settings[name], float, f"{where}.{name}")
-        multiplied |= settings.keys()
-    for suffix, name in (("lr_mult", "lr"), ("decay_mult", "weight_decay")):
-        if any(one.endswith(suffix) for one in multiplied) and optimizer.get(name) is None:
-            raise ValueError(f"{key} multiplies {name}: set optim_wrapper.optimizer.{name}")
-
-
-def _check_scheduler(scheduler: Any, key: str, optimizer: torch.optim.Optimizer) -> None:
-    check_part(scheduler, PARAM_SCHEDULERS, key=key)
-    kind = PARAM_SCHEDULERS.get(scheduler["type"]) if isinstance(scheduler["type"], str) else scheduler["type"]
-    # a scheduler for the rate is a mixin that hands its arguments on: the class behind it says which there are
-    behind = next(c for c in kind.__mro__ if "__init__" in vars(c) and not c.__name__.endswith("Mixin"))
-    own = {name: value for name, value in scheduler.items() if name not in ("type", "convert_to_iter_based")}
-    check_arguments(behind, {*own, "optimizer", "param_name"}, f"{key}: {scheduler['type']}")
-    check_value(scheduler.get("convert_to_iter_based", False), bool, f"{key}.convert_to_iter_based")
-    for name in own.keys() & {"begin", "end"}:  # parts of an epoch too
-        check_value(own[name], float | None, f"{key}.{name}")
-    # None leaves a length to the training's
-    rest = {n: value for n, value in own.items() if n not in ("begin", "end") and value is not None}
-    check_types(behind, rest, f"{key}: {scheduler['type']}")
-    built = {name: value for name, value in scheduler.items() if value is not None}
-    with _named(f"{key} {built}"):
-        PARAM_SCHEDULERS.build(built, default_args={"optimizer": optimizer, "epoch_length": 1000})
 
 
 def _check_hooks(full: Config, names: list[str]) -> None:
@@ -275,8 +175,7 @@ def _check_hooks(full: Config, names: list[str]) -> None:
 
 def check_hook(hook: Any, key: str) -> None:
     """Raise `ValueError` unless ``hook`` is a hook's config, with or without a ``priority``."""
-    check_part({n: value for n, value in hook.items() if n != "priority"}, HOOKS, key=key)
-    kind = HOOKS.get(hook["type"]) if isinstance(hook["type"], str) else hook["type"]
+    kind = check_part({n: value for n, value in hook.items() if n != "priority"}, HOOKS, key=key)
     if isinstance(kind, type) and not issubclass(kind, Hook):
         raise ValueError(f"{key}.type is a hook, not {hook['type']!r}")
     try:

@@ -1,4 +1,4 @@
-"""The labels before the training: a table of what there is of each class, and an end where nothing can be learnt."""
+"""The labels before the training: a table of what there is of each class, and an error if nothing can be learnt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from mmengine.runner import Runner
 from mtl.datasets.base import MultiTaskDataset
 from mtl.datasets.files import FileDataset, all_leftovers
 from mtl.datasets.label_counts import LabelCounts, count_labels
-from mtl.registry import HOOKS, some_of
+from mtl.registry import HOOKS
+from mtl.utils.text import some_of
 
 Parts = Mapping[str, Mapping[str, LabelCounts]]
 """What the labels of each task hold, in train and in val."""
@@ -73,13 +74,11 @@ class LabelTable(Hook):
             runner.logger.warning(line)
         errors = []
         for part, count in [(part, count) for part, counts in parts.items() for count in counts.values()]:
-            if not count.fault():
-                continue
-            # with one class there are scores, of little worth, but nothing is learnt
-            if part == "train" or not count.labelled:
-                errors.append(f"{part}: {count.fault()}")
-            else:
-                runner.logger.warning(f"{part}: {count.fault()}")
+            if fault := count.fault():
+                if part == "train" or not count.labelled:
+                    errors.append(f"{part}: {fault}")
+                else:  # with one class alone there are scores, of little worth
+                    runner.logger.warning(f"{part}: {fault}")
         if errors:
             raise ValueError("; ".join(errors))
 
@@ -121,12 +120,12 @@ def _rows(task: str, counts: list[LabelCounts]) -> list[tuple[Any, ...]]:
     """The task's own row and, if it has classes, one for each: a name and the cells of each part."""
     totals = [sum(count.pixels.values()) for count in counts]
     rows: list[tuple[Any, ...]] = [
-        (task, *((f"{c.labelled:,}", _short(n), "") for c, n in zip(counts, totals, strict=True)))
+        (task, *((f"{c.labelled:,}", _rounded(n), "") for c, n in zip(counts, totals, strict=True)))
     ]
     classes = list(counts[0].images)
     for name in classes if len(classes) > 1 else ():
         cells = [
-            (f"{c.images[name]:,}", _short(c.pixels[name]), f"{100 * c.pixels[name] / n:.2f} %")
+            (f"{c.images[name]:,}", _rounded(c.pixels[name]), f"{100 * c.pixels[name] / n:.2f} %")
             if c.images[name]
             else ("none", "", "")
             for c, n in zip(counts, totals, strict=True)
@@ -152,7 +151,7 @@ def _notes(part: str, counts: Mapping[str, LabelCounts]) -> list[str]:
     ] + notes
 
 
-def _short(number: int) -> str:
+def _rounded(number: int) -> str:
     """``12``, ``12.3 k``, ``12.3 M``, ``12.3 G``."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:

@@ -11,9 +11,9 @@ from mtl.registry import LOOPS
 
 @LOOPS.register_module()
 class EpochLoop(EpochBasedTrainLoop):
-    """MMEngine's, for checkpoints of iterations too: a resumed epoch leaves out the batches that were trained.
+    """MMEngine's, but an epoch that is resumed half-way skips the batches that were trained.
 
-    They are loaded all the same, as every item's random numbers belong to it alone.
+    They are still loaded. The others are the same as without a break, as each item has random numbers of its own.
     """
 
     def run_epoch(self) -> None:

@@ -5,18 +5,15 @@ Its file needs no base weights and no method. Only methods that declare `mergeab
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mtl.encoders.timm_encoder import TimmEncoder
-from mtl.engine.adapter_file import digest, load_matching, seal
-from mtl.engine.files import replacing
+from mtl.engine.adapter_file import load_matching, write_adapter
 from mtl.methods.base import Method
 from mtl.methods.baselines import PlainEncoders
 from mtl.models.multitask import MultiTaskModel
@@ -74,12 +71,9 @@ def merge(model: MultiTaskModel, config: Mapping[str, Any]) -> MultiTaskModel:
 def save_merged(model: MultiTaskModel, path: Path, config: Mapping[str, Any]) -> MultiTaskModel:
     """Write the merged model of ``model``, which is returned; ``config`` is as for `merge`, JSON values only."""
     merged = merge(model, config)
-    paths = json.dumps(model.method.paths(model.task_names))
     state = {name: value.detach().cpu().clone().contiguous() for name, value in merged.state_dict().items()}
-    meta = {"format": FORMAT, "base": model.encoder.fingerprint, "config": json.dumps(config), "paths": paths}
-    meta["digest"] = digest(state)
-    with replacing(path) as part:
-        save_file(state, part, {**meta, "seal": seal(meta)})
+    meta = {"base": model.encoder.fingerprint, "config": config, "paths": model.method.paths(model.task_names)}
+    write_adapter(path, state, meta, FORMAT)
     return merged
 
 

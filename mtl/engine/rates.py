@@ -19,7 +19,7 @@ def check_rates(runner: Runner) -> None:
     """
     model, cfg = model_of(runner), runner.cfg["optim_wrapper"]
     keys = {} if "constructor" in cfg else (cfg.get("paramwise_cfg") or {}).get("custom_keys") or {}
-    check_keys(model, keys)
+    check_custom_keys(model, keys)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for scheduler in runner.param_schedulers or ():
         floor, value = getattr(scheduler, "eta_min", None), f"initial_{scheduler.param_name}"
@@ -39,7 +39,7 @@ def check_rates(runner: Runner) -> None:
             )
 
 
-def check_keys(model: nn.Module, keys: Mapping[str, Any]) -> None:
+def check_custom_keys(model: nn.Module, keys: Mapping[str, Any]) -> None:
     """Raise `ValueError` for a key that is in no trained parameter's name, or only where a longer one is too.
 
     The roles that some method has (`mtl.methods.base.ROLES`) may be missing: a config may serve several methods.

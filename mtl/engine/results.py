@@ -17,7 +17,7 @@ from mtl.engine.hooks import DeltaM
 from mtl.engine.parameters import count_parameters
 from mtl.engine.runner import MultiTaskRunner
 from mtl.models.multitask import MultiTaskModel
-from mtl.registry import some_of
+from mtl.utils.text import some_of
 
 H = TypeVar("H", bound=Hook)
 

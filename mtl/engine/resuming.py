@@ -61,7 +61,7 @@ def _check_position(meta: Mapping[str, int], runner: Runner, path: Path) -> None
 
 
 def is_due(runner: Runner) -> bool:
-    """Whether a run that is resumed here has its validation before it: checkpoints are written before theirs."""
+    """Whether the validation of the loaded checkpoint may be missing: a checkpoint is written before its validation."""
     loop = runner.train_loop
     if runner.val_loop is None or not loop.iter:
         return False

@@ -1,4 +1,4 @@
-"""The folder of a run: what a training owns in it, and that one training at a time has it.
+"""The folder of a run: what a training owns in it, and that only one training at a time writes there.
 
     epoch_N.pth (or iter_N.pth)   the full state, ``.safetensors`` beside it the adapter file
     best.pth                      the same of the best validation
@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mtl.engine.files import PART
+from mtl.utils.files import made_folder
 
 LAST = "last_checkpoint"
 BEST = "best"
@@ -59,12 +60,12 @@ def remove_parts(folder: Path) -> None:
 
 @contextmanager
 def claimed(folder: Path, began: Callable[[], bool] = lambda: False, alone: bool = True) -> Iterator[None]:
-    """The folder for this process; what fails before it ``began`` leaves nothing new there.
+    """Claim the folder for this process; if the block fails before it ``began``, what is new there is removed.
 
     Args:
         folder: of the run; made where there is none.
-        began: whether what is done there is under way.
-        alone: no other process may have the folder; one that was killed has it no longer.
+        began: whether there is something to keep.
+        alone: no other process may claim the folder meanwhile; the claim of a killed one ends with it.
 
     Raises:
         ValueError: another process has the folder.
@@ -72,23 +73,20 @@ def claimed(folder: Path, began: Callable[[], bool] = lambda: False, alone: bool
     if not _is_first_process():
         yield
         return
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    before = set(folder.iterdir()) if not made else set()
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = _lock(folder) if alone else None
-    try:
-        yield
-    except BaseException:
-        if not began():
-            for path in set(folder.iterdir()) - before:
-                _remove(path)
-            for path in made:
-                path.rmdir()
-        raise
-    finally:
-        if lock is not None:
-            (folder / _LOCK).unlink(missing_ok=True)
-            os.close(lock)
+    with made_folder(folder):
+        before = set(folder.iterdir())
+        lock = _lock(folder) if alone else None
+        try:
+            yield
+        except BaseException:
+            if not began():
+                for path in set(folder.iterdir()) - before:
+                    _remove(path)
+            raise
+        finally:
+            if lock is not None:
+                (folder / _LOCK).unlink(missing_ok=True)
+                os.close(lock)
 
 
 def _lock(folder: Path) -> int:

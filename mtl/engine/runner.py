@@ -57,7 +57,7 @@ class MultiTaskRunner(Runner):
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:
         """MMEngine's, but strict, and without running code from the file."""
         checkpoint = read_checkpoint(Path(filename), resume=self._resume)
-        check_build(checkpoint.get("build"), self.cfg.get("build"), filename)
+        check_build(checkpoint["build"], self.cfg["build"], filename)
         if self._resume:
             check_same_training(checkpoint, self, Path(filename))
             check_resumable(checkpoint, self, filename)

@@ -23,6 +23,8 @@ from mmengine.optim.scheduler.param_scheduler import (
 )
 from mmengine.registry import PARAM_SCHEDULERS
 
+from mtl.registry import type_of
+
 _LENGTHS = ("T_max", "total_steps", "periods")
 """Arguments that say how long a schedule is besides its ``begin`` and ``end``."""
 
@@ -62,12 +64,13 @@ def fit_schedules(full: Config) -> None:
 
 def _count_iterations(name: str, scheduler: dict[str, Any]) -> None:
     """A schedule over the whole of a training that has no epochs; `ValueError` if a part of it is counted in epochs."""
-    if not scheduler.get("by_epoch", True) or issubclass(_kind(scheduler), ReduceOnPlateauParamScheduler):
+    kind = type_of(scheduler, PARAM_SCHEDULERS)
+    if not scheduler.get("by_epoch", True) or issubclass(kind, ReduceOnPlateauParamScheduler):
         return
     scheduler.pop("convert_to_iter_based", None)
     scheduler["by_epoch"] = False
     counted = [key for key in ("begin", "end", "milestones", "step_size", *_LENGTHS) if scheduler.get(key)]
-    if counted or not issubclass(_kind(scheduler), (*_DECAYS, LinearParamScheduler)):
+    if counted or not issubclass(kind, (*_DECAYS, LinearParamScheduler)):
         raise ValueError(
             f"{name} counts epochs and train_cfg (by_epoch=False) iterations: set by_epoch=False in {name}"
             + (f", and its {' and '.join(counted)} in iterations" if counted else "")
@@ -94,7 +97,7 @@ def _check_span(
         late = [step for step in (steps if isinstance(steps, Sequence) else [steps]) if step >= last]
         if late:
             raise ValueError(f"{name}.{key}={steps}: nothing happens at {late[0]}, after the end of {training}")
-    kind = _kind(scheduler)
+    kind = type_of(scheduler, PARAM_SCHEDULERS)
     falls = scheduler.get("end_factor", 1.0) < scheduler.get("start_factor", 1 / 3)
     if not (issubclass(kind, _DECAYS) or (issubclass(kind, LinearParamScheduler) and falls)):
         return
@@ -128,12 +131,7 @@ def _reach(end: float, scheduler: Mapping[str, Any], everyone: Sequence[Mapping[
 
 def _varies(scheduler: Mapping[str, Any]) -> str | None:
     """The parameter that a scheduler changes."""
-    kind = _kind(scheduler)
+    kind = type_of(scheduler, PARAM_SCHEDULERS)
     if issubclass(kind, MomentumSchedulerMixin):
         return "momentum"
     return "lr" if issubclass(kind, LRSchedulerMixin) else scheduler.get("param_name")
-
-
-def _kind(scheduler: Mapping[str, Any]) -> type:
-    kind = scheduler["type"]
-    return PARAM_SCHEDULERS.get(kind) if isinstance(kind, str) else kind

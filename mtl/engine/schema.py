@@ -15,8 +15,9 @@ from mmengine.registry import Registry
 from torch import Tensor
 
 from mtl.models.multitask import check_task_name
-from mtl.registry import DECODERS, ENCODERS, METHODS, MODELS, TASKS, check_part, choices
-from mtl.utils.plain import check_keys, check_plain, is_number, read_json, short
+from mtl.registry import DECODERS, ENCODERS, METHODS, MODELS, TASKS, check_part, choices, known_types
+from mtl.utils.plain import check_keys, check_plain, is_number, read_json
+from mtl.utils.text import short
 
 LARGEST_NUMBER = 1_000_000
 """Of an integer in a model's config."""
@@ -35,9 +36,7 @@ MERGED = ("format", "base", "config", "paths", "digest", "seal")
 
 CHECKPOINT = ("state_dict", "meta", "build", "digest")
 TRAINING = ("optimizer", "param_schedulers", "settings", "identity", "best", "validated")
-HOOKS = ("cost", "first_scores")
-"""The keys of a checkpoint: those of every one, those that a training goes on from, and what hooks of ours add. Hooks
-of a user's own may add more."""
+"""The keys of a checkpoint: those of every one, and those that a training goes on from. Hooks may add more."""
 
 META = ("epoch", "iter")
 META_OF_TRAINING = ("seed",)
@@ -113,8 +112,7 @@ def check_parts(config: Mapping[str, Any]) -> None:
 
 def _known(kind: Any, registry: Registry) -> bool:
     """Whether ``kind`` names a registered class, or is its import path."""
-    parent = registry.parent.module_dict if registry.parent is not None else {}
-    known = {**parent, **registry.module_dict}
+    known = known_types(registry)
     return isinstance(kind, str) and (
         kind in known or kind in {f"{c.__module__}.{c.__qualname__}" for c in known.values()}
     )
@@ -171,8 +169,10 @@ def check_checkpoint(checkpoint: Mapping[str, Any]) -> None:
     if seed is not None and not (_is_count(seed) and seed < 2**32):
         raise ValueError(f"meta.seed is an integer from 0 to {2**32 - 1}, not {short(repr(seed))}")
     check_model_config(checkpoint["build"])
-    kinds: dict[str, Any] = {"optimizer": dict, "param_schedulers": list, "settings": dict, "identity": dict}
-    kinds |= {"validated": bool, "cost": dict}
+    kinds: dict[str, Any] = {
+        **dict.fromkeys(("optimizer", "settings", "identity", "cost"), dict),
+        **{"param_schedulers": list, "validated": bool},
+    }
     for key, kind in kinds.items():
         if not isinstance(checkpoint.get(key, kind()), kind):
             raise ValueError(f"{key} is a {kind.__name__}, not {short(repr(checkpoint[key]))}")
@@ -183,11 +183,8 @@ def check_checkpoint(checkpoint: Mapping[str, Any]) -> None:
             raise ValueError(f"cost.{wrong[0]} is a number of at least 0, not {short(repr(cost[wrong[0]]))}")
     if (best := checkpoint.get("best")) is not None:
         check_keys(best, "best", BEST)
-        if not (
-            isinstance(best["metric"], str)
-            and is_number(best["value"])
-            and all(map(_is_count, list(best.values())[2:]))
-        ):
+        named = isinstance(best["metric"], str) and is_number(best["value"])
+        if not (named and _is_count(best["epoch"]) and _is_count(best["iter"])):
             raise ValueError(f"best is a metric, its value, epoch and iter, not {short(repr(best))}")
     first = checkpoint.get("first_scores")
     if first is not None and not (isinstance(first, Mapping) and all(isinstance(v, float) for v in first.values())):

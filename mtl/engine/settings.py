@@ -8,6 +8,8 @@ from typing import Any
 
 from mmengine.config import ConfigDict
 
+from mtl.utils.text import short
+
 _OF_THE_RUN = ("label", "randomness", "stored_results", "work_dir", "visualizer", "custom_imports")
 """Top-level keys in which the runs of one method may differ: its name, the seed, and what is printed or drawn."""
 
@@ -19,7 +21,7 @@ _NOT_RESUMED = (
     *("data_root", "load_from", "resume", "launcher", "env_cfg", "log_level", "log_processor", "test_dataloader"),
     *("test_cfg", "test_evaluator", "default_hooks", "method"),
 )
-"""Top-level keys that a resumed run may have otherwise: all that decide neither its weights nor its scores. The method
+"""Top-level keys that may differ at a resume: they decide neither the weights nor the scores. The method
 is compared with its defaults (`mtl.engine.adapter_file.check_build`)."""
 
 _DECIDING_HOOKS = ("iteration_seed", "sampler_seed", "param_scheduler")
@@ -77,7 +79,7 @@ def first_difference(
     ]
     for key, values in differences(own).items():
         if key.rpartition(".")[2] not in _HARMLESS and key not in _HARMLESS_KEYS:
-            old, new = map(short, values)
+            old, new = map(value_text, values)
             return key, old, new
     return None
 
@@ -99,7 +101,6 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
     return {key: text for part in parts for key, text in part.items()}
 
 
-def short(value: Any) -> str:
-    """As text of at most 40 characters."""
-    text = str(value)
-    return text if len(text) <= 40 else text[:39] + "…"
+def value_text(value: Any) -> str:
+    """A setting's value for a message or a table, of at most 40 characters."""
+    return short(str(value), 40)

@@ -89,7 +89,7 @@ def summary(folder: Path, stored: list[dict[str, Any]], result: dict[str, Any]) 
     pictures = sorted((folder / "pictures").glob("*"), key=lambda p: p.stat().st_mtime)
     if pictures:
         lines.append(f"  pictures      {pictures[-1]}")
-    lines.append(f"  result        {folder / 'result.json'}")
+    lines.append(f"  result        {folder / RESULT}")
     return "\n".join(lines)
 
 

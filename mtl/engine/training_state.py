@@ -11,7 +11,8 @@ import torch
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from mtl.utils.plain import is_number, named, short
+from mtl.utils.plain import is_number
+from mtl.utils.text import named, short
 
 
 def check_resumable(checkpoint: Mapping[str, Any], runner: Runner, where: str) -> None:

@@ -6,10 +6,11 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from mtl.evaluation.result_file import read_main
 from mtl.registry import choices
+from mtl.utils.plain import is_number
 
 Source: TypeAlias = "Mapping[str, float] | str | Path | Sequence[Source]"
 
@@ -74,7 +75,7 @@ def load_single_task(source: Source) -> dict[str, float]:
             f"{choices(shipped, str(source))}"
         )
     try:
-        return read_main(Path(source))
+        return load_single_task(read_main(Path(source)))
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
 
@@ -89,8 +90,8 @@ def _usable(score: float | None) -> bool:
     return score is not None and math.isfinite(score) and score != 0
 
 
-def _number(score: object, task: str) -> float:
-    if isinstance(score, bool) or not isinstance(score, int | float):
+def _number(score: Any, task: str) -> float:
+    if not is_number(score):
         raise ValueError(f"the single-task score of {task} is {score!r}, not a number")
     return float(score)
 

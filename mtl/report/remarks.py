@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl.engine.results import mean_over
-from mtl.engine.settings import differences, short
+from mtl.engine.settings import differences, value_text
 from mtl.report.runs import Run, delta, seed_of
+from mtl.utils.text import some_of
 
 MISSING = "–"
 
@@ -91,9 +92,8 @@ def warnings_on(rows: Sequence[tuple[str, Sequence[Run]]]) -> list[str]:
     settings = [own[0].settings for _, own in rows]
     other = differences(settings, ("method", "single_task"))
     if other:
-        shown = [f"{key} ({', '.join(dict.fromkeys(map(short, values)))})" for key, values in other.items()]
-        more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
-        found.append(f"The rows' configs differ in more than the method: {'; '.join(shown[:5])}{more}.")
+        shown = [f"{key} ({', '.join(dict.fromkeys(map(value_text, values)))})" for key, values in other.items()]
+        found.append(f"The rows' configs differ in more than the method: {some_of(shown, 5, '; ')}.")
     for label, own in rows:
         seeds = [str(seed_of(run)) for run in own]
         if len(set(seeds)) < len(seeds):

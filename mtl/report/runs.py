@@ -13,6 +13,7 @@ from typing import Any
 from mtl.evaluation.delta_m import delta_m
 from mtl.evaluation.result_file import read_result
 from mtl.utils.files import open_regular
+from mtl.utils.text import some_of
 
 NAMES = ("result.json", "test.json")
 """Of a run folder's result, the first that is there."""
@@ -87,9 +88,8 @@ def gather(places: Sequence[str]) -> Found:
             continue
         found.runs.append(run)
     if not found.runs:
-        reasons = "; ".join(f"{place}: {reason}" for place, reason in found.broken[:3])
-        more = f"; and {len(found.broken) - 3} more" if len(found.broken) > 3 else ""
-        raise ValueError(f"no result to report; {reasons}{more}")
+        reasons = some_of((f"{place}: {why}" for place, why in found.broken), 3, "; ")
+        raise ValueError(f"no result to report; {reasons}")
     return found
 
 

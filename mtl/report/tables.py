@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from mtl.engine.settings import differences, key_of, recipe, short
+from mtl.engine.settings import differences, key_of, recipe, value_text
 from mtl.methods import baselines
 from mtl.registry import METHODS
 from mtl.report.remarks import MISSING, notes_on, warnings_on
@@ -107,7 +107,7 @@ def _table(runs: list[Run]) -> Table:
         alike = [other[0] for other in groups if other[0].label == label]
         own = differences([run.settings for run in alike], ("single_task",))
         place = next(i for i, run in enumerate(alike) if run is group[0])
-        shown = [f"{_last(key, own)}={short(values[place])}" for key, values in own.items()]
+        shown = [f"{_last(key, own)}={value_text(values[place])}" for key, values in own.items()]
         if len({run.is_test for run in alike}) > 1:
             shown.insert(0, "tested" if group[0].is_test else "last validation")
         labels.append((label, ", ".join(shown[:4]) + (", …" if len(shown) > 4 else "")))
@@ -153,7 +153,7 @@ def _caption(run: Run) -> str:
     parts.append(f"scores at {run.result['protocol']} resolution")
     name = data_set(run).get("type")
     if name:
-        about = ", ".join(f"{key} {short(value)}" for key, value in data.items() if isinstance(value, str | int))
+        about = ", ".join(f"{key} {value_text(value)}" for key, value in data.items() if isinstance(value, str | int))
         parts.append(f"data {name}" + (f" ({about})" if about else ""))
     return "; ".join(parts)
 

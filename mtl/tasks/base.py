@@ -83,7 +83,7 @@ class Task:
         return {name: int(n) for name, n in zip(names, pixels, strict=False)}
 
     def label_hint(self) -> str:
-        """What a user is told whose labels hold nothing to learn from: what this task reads as void, or as class 0."""
+        """Told to a user if the labels hold nothing to learn from: what this task reads as void or as class 0."""
         return ""
 
     # -- loss --------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Opening files that a user names, of which a pipe waits for ever and a device never ends, and making folders."""
+"""Opening the files that a user names, unless they are pipes or devices, and making folders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _KINDS = {
 def open_regular(path: str | Path) -> BinaryIO:
     """``path`` opened for reading bytes, without ever waiting.
 
-    `OSError` where it is missing, may not be read, is a link to itself, or no regular file.
+    `OSError` if it is missing, may not be read, is a link to itself, or is no regular file: reading a pipe may wait for
+    ever, and a device may never end.
     """
     check_regular(path)  # opening alone sets some devices going
     file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  it is the caller's to close
@@ -35,7 +36,7 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 
 def check_regular(path: str | Path) -> None:
-    """Raise the `OSError` of `open_regular`, for what opens ``path`` by its name."""
+    """Raise the `OSError` of `open_regular`, for a library that opens ``path`` by its name."""
     _check(os.stat(path), path)
 
 
@@ -51,7 +52,7 @@ def _without_waiting(path: str, flags: int) -> int:
 
 @contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
-    """``folder`` is there with its parents; those that are new and empty go again where the block fails."""
+    """Make ``folder`` and its parents; if the block fails, those that are new and empty are removed again."""
     missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
     try:
         folder.mkdir(parents=True, exist_ok=True)

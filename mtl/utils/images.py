@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-# at half of its limit: the bounds here are what a caller wants; appended, so that a program's own filters come first
+# Pillow warns at half of its limit; here a caller sets the bound. Appended: a program's own filters come first
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning, append=True)
 
 MAX_PIXELS = 178_956_970

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from mtl.utils.files import open_regular
-from mtl.utils.text import reason
+from mtl.utils.text import named, reason, short
 
 LARGEST_FILE = 64 * 2**20
 """Bytes of a JSON file."""
@@ -118,17 +118,6 @@ def check_keys(value: Any, where: str, required: Iterable[str], optional: Iterab
 def is_number(value: Any) -> bool:
     """Whether ``value`` is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
-
-
-def named(where: str, key: object) -> str:
-    """A key of ``where`` for a message, ``where['key']``."""
-    return short(f"{where}[{key!r}]" if where else repr(key))
-
-
-def short(text: str, most: int = 80) -> str:
-    """``text`` in one line, cut to ``most`` characters."""
-    text = text if text.isprintable() else repr(text)
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def content_digest(value: Any) -> str:

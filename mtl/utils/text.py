@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def printable(text: object, keep: str = "") -> str:
     """``text`` with an escape, ``\\n`` or ``\\x1b``, for every character that is not visible but a space and ``keep``.
@@ -21,3 +23,20 @@ def reason(error: Exception) -> str:
     """What went wrong in one line, without the name of the file, which the caller says."""
     text = (isinstance(error, OSError) and error.strerror) or str(error)
     return printable(" ".join(text.split())) or type(error).__name__
+
+
+def short(text: str, most: int = 80) -> str:
+    """``text`` in one line, cut to ``most`` characters."""
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def named(where: str, key: object) -> str:
+    """A key of ``where`` for a message, ``where['key']``."""
+    return short(f"{where}[{key!r}]" if where else repr(key))
+
+
+def some_of(names: Iterable[str], most: int = 10, between: str = ", ") -> str:
+    """Names for a message, ``a, b and 3 more`` where there are more than ``most``."""
+    names = [str(name) for name in names]
+    return between.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

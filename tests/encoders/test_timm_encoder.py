@@ -15,7 +15,7 @@ from torch import nn
 
 from mtl.encoders.pyramid import to_pyramid
 from mtl.encoders.sites import find_sites, select
-from mtl.encoders.timm_encoder import check_model_arguments
+from mtl.encoders.timm_models import check_model_arguments
 from mtl.encoders.weights import locate, read_state_dict
 from mtl.registry import ENCODERS
 
@@ -170,7 +170,7 @@ def test_weights_in_the_cache_need_no_network_and_slow_networks_work(answer, off
         return create(name, pretrained=False, **options)
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("mtl.encoders.timm_encoder.get_session", Session)
+    monkeypatch.setattr("mtl.encoders.timm_models.get_session", Session)
     monkeypatch.setattr(timm, "create_model", spy)
     small_encoder("swin", weights=True)
     assert seen == [(True, offline)]

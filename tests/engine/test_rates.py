@@ -13,7 +13,7 @@ from torch import nn
 
 from mtl.engine.build import plain
 from mtl.engine.config import method_files, read_config
-from mtl.engine.rates import check_keys, selecting
+from mtl.engine.rates import check_custom_keys, selecting
 from mtl.methods.base import ROLES
 from mtl.models.multitask import MultiTaskModel
 
@@ -89,7 +89,7 @@ def test_the_key_that_mmengine_takes():
         key = selecting(names[id(group["params"][0])], keys)
         assert group["lr"] == keys[key].get("lr_mult", 1)
     with pytest.raises(ValueError, match=re.escape("'a.' selects nothing, as in a.part.weight")):
-        check_keys(model, keys)
+        check_custom_keys(model, keys)
 
 
 FLOOR = RATES.format(keys="{'encoder.': dict(lr_mult=0.01), 'method.': dict(lr_mult=0.1)}")
