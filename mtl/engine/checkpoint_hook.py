@@ -22,6 +22,7 @@ from mtl.engine.files import replacing
 from mtl.engine.resuming import identity, is_due
 from mtl.engine.run_folder import BEST, LAST, RESULT, checkpoint_number, numbered, remove_parts
 from mtl.engine.settings import plain
+from mtl.engine.training_state import scheduler_states
 from mtl.registry import HOOKS, choices
 
 GAIN = "gain"
@@ -224,12 +225,11 @@ class AtomicCheckpoint(Hook):
 
 def full_state(runner: Runner, epoch: int, iteration: int) -> dict[str, Any]:
     """Everything that a training goes on from, as tensors and plain values."""
-    schedulers = runner.param_schedulers or []
     return {
         "meta": {"epoch": epoch, "iter": iteration, "seed": runner.seed},
         "state_dict": weights_to_cpu(model_of(runner).state_dict()),
         "optimizer": _to_cpu(runner.optim_wrapper.state_dict()),
-        "param_schedulers": [scheduler.state_dict() for scheduler in schedulers],
+        "param_schedulers": scheduler_states(runner),
         "build": plain(runner.cfg["build"]),
         "settings": plain(runner.cfg["source"]),
         "identity": identity(runner),

@@ -22,14 +22,24 @@ def check_resumable(checkpoint: Mapping[str, Any], runner: Runner, where: str) -
         checkpoint: as `mtl.engine.checkpoints.read_checkpoint` gives it.
         where: the file, for the message.
     """
-    wrong = _optimizer(checkpoint["optimizer"], runner.optim_wrapper, started=checkpoint["meta"]["iter"] > 0)
-    own = [scheduler.state_dict() for scheduler in runner.param_schedulers or []]
-    wrong = wrong or _unlike(checkpoint["param_schedulers"], own, "param_schedulers")
+    wrapper = runner.optim_wrapper
+    wrong = _optimizer(
+        checkpoint["optimizer"], wrapper, stepped=checkpoint["meta"]["iter"] >= wrapper._accumulative_counts
+    )
+    wrong = wrong or _unlike(checkpoint["param_schedulers"], scheduler_states(runner), "param_schedulers")
     if wrong:
         raise ValueError(f"{where} cannot be resumed from: {wrong}")
 
 
-def _optimizer(saved: Mapping[str, Any], wrapper: Any, started: bool) -> str | None:
+def scheduler_states(runner: Runner) -> list[dict[str, Any]]:
+    """The states of the runner's schedulers, without the functions that MMEngine's one-cycle schedule keeps there."""
+    return [
+        {key: value for key, value in scheduler.state_dict().items() if not callable(value)}
+        for scheduler in runner.param_schedulers or []
+    ]
+
+
+def _optimizer(saved: Mapping[str, Any], wrapper: Any, stepped: bool) -> str | None:
     """What is wrong with an optimizer's state, or None."""
     own = wrapper.state_dict()
     for key in ("state", *own):
@@ -55,7 +65,7 @@ def _optimizer(saved: Mapping[str, Any], wrapper: Any, started: bool) -> str | N
     like = [None if gradient is None else p for gradient, (p, _) in zip(waiting, parameters.values(), strict=False)]
     if wrong := _unlike(waiting, like, "optimizer.gradients"):
         return wrong
-    if started and not saved["state"] and _after_a_step(wrapper.optimizer, *parameters[numbers[0]]):
+    if stepped and not saved["state"] and _after_a_step(wrapper.optimizer, *parameters[numbers[0]]):
         return "optimizer.state is empty"
     return None
 

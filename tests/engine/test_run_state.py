@@ -121,6 +121,7 @@ train_cfg = dict(by_epoch=False, max_iters=7, val_interval=3)
 param_scheduler = dict(type="PolyLR", power=1.0, begin=0, end=7, by_epoch=False)
 """
 ACCUMULATED = WITHIN + "optim_wrapper.update(accumulative_counts=2)\n"
+ONE_CYCLE = "param_scheduler = dict(type='OneCycleLR', eta_max=0.02, by_epoch=False)\n"
 
 
 @pytest.mark.parametrize(
@@ -131,8 +132,10 @@ ACCUMULATED = WITHIN + "optim_wrapper.update(accumulative_counts=2)\n"
         (ITERATIONS, "iter_7", ["iter_4"]),
         (ITERATIONS + WITHIN, "iter_7", ["iter_3", "iter_6"]),
         (ACCUMULATED, "iter_8", ["iter_3"]),  # a gradient waits for its step
+        (ACCUMULATED.replace("2", "5"), "iter_8", ["iter_3"]),  # and no step was made
+        (ONE_CYCLE, "epoch_2", ["epoch_1"]),  # a schedule with functions of its own
     ],
-    ids=["within", "end", "iterations", "before a validation", "accumulated"],
+    ids=["within", "end", "iterations", "before a validation", "accumulated", "before the first step", "one cycle"],
 )
 def test_a_run_goes_on_from_any_iteration(extra, last, stems, tmp_path):
     run = train(tmp_path, extra)
