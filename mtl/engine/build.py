@@ -66,7 +66,7 @@ def build_runner(
     full = assemble(cfg, train)
     full.launcher = launch(launcher)
     full.work_dir = str(work_dir_of(cfg, work_dir))
-    if resume:
+    if resume is not False:
         full.resume = True
         full.load_from = _existing(resume) if isinstance(resume, str) else latest_checkpoint(Path(full.work_dir))
         if full.load_from is None:

@@ -7,10 +7,9 @@ import io
 import os
 import sys
 import traceback
-from argparse import ArgumentParser
-from collections.abc import Callable
-
-from mmengine.config import DictAction
+from argparse import Action, ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from mtl.utils.text import printable
 
@@ -45,10 +44,66 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=_Options,
         metavar="KEY=VALUE",
         help="override keys of the config, e.g. method.type=Hyperformer train_dataloader.batch_size=4",
     )
+
+
+class _Options(Action):
+    """``KEY=VALUE ...`` as a dict; an option that is given again adds to it."""
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        namespace: Namespace,
+        values: str | Sequence[Any] | None,
+        option: str | None = None,
+    ) -> None:
+        options = dict(getattr(namespace, self.dest) or {})
+        for text in values or ():
+            key, equals, value = text.partition("=")
+            if not equals:
+                raise ValueError(f"{option} takes KEY=VALUE, not {text!r}; a value with spaces is quoted for the shell")
+            options[key] = _value(value, f"{option} {key}")
+        setattr(namespace, self.dest, options)
+
+
+def _value(text: str, where: str) -> Any:
+    """A number, True, False, None, a list (``[1, 2]`` or ``1,2``), a tuple, or the text as it is.
+
+    MMEngine's own reading takes the spaces out of texts, and so turns a path into another one.
+    """
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1]
+    parts = _at_commas(text, where)
+    if len(parts) > 1:
+        return [_value(part, where) for part in parts]
+    if text[:1] + text[-1:] in ("[]", "()"):
+        inner = text[1:-1].strip().removesuffix(",")
+        items = [_value(part, where) for part in _at_commas(inner, where)] if inner else []
+        return tuple(items) if text[0] == "(" else items
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return {"true": True, "false": False}.get(text.lower(), None if text == "None" else text)
+
+
+def _at_commas(text: str, where: str) -> list[str]:
+    """``text`` split at the commas that lie in no brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([") - (letter in ")]")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    if "," in text and depth:
+        raise ValueError(f"{where}: the brackets of {text!r} do not match")
+    return parts
 
 
 def friendly(main: Callable[[], int | None]) -> Callable[[], int]:

@@ -67,7 +67,12 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None, meth
         own = cfg.method.get("type") if isinstance(cfg.get("method"), Mapping) else None
         if options.get("method.type", own) != own:
             cfg.method = {}  # its arguments are those of the config's method
-        cfg.merge_from_dict(dict(options))
+        try:
+            cfg.merge_from_dict(dict(options))
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"--cfg-options {', '.join(options)}: below a value that is no dict are no keys"
+            ) from error
     for key in ("encoder", "method", "tasks"):
         if not cfg.get(key):
             raise ValueError(f"config {path.name} lacks {key!r}: {OWN_KEYS[key]}")

@@ -71,6 +71,8 @@ def check_config(full: Config, hooks: Iterable[str], train: bool) -> None:
     for part in ("train", "val", "test"):
         _check_loader(full.get(f"{part}_dataloader"), f"{part}_dataloader")
         _check_loop(full.get(f"{part}_cfg"), f"{part}_cfg")
+        if part != "train" or (full.get("train_cfg") or {}).get("by_epoch", True):
+            _check_ends(full.get(f"{part}_dataloader"), f"{part}_dataloader")
         if part != "train":
             _check_evaluator(full.get(f"{part}_evaluator"), f"{part}_evaluator")
     if full.get("optim_wrapper") is not None:
@@ -129,6 +131,14 @@ def _check_loader(loader: Mapping[str, Any] | None, key: str) -> None:
     for name, hint in _LOADER.items():
         if name == "batch_size" or name in loader:
             check_value(loader.get(name), hint, f"{key}.{name}")
+
+
+def _check_ends(loader: Mapping[str, Any] | None, key: str) -> None:
+    if ((loader or {}).get("sampler") or {}).get("type") == "InfiniteSampler":
+        raise ValueError(
+            f"{key}.sampler: an epoch of InfiniteSampler never ends; it is for "
+            "train_cfg = dict(by_epoch=False, max_iters=...)"
+        )
 
 
 def _check_loop(loop: Mapping[str, Any] | None, key: str) -> None:

@@ -45,7 +45,7 @@ def numbered(folder: Path, unit: str | None = None, suffix: str = ".pth") -> lis
 def latest_checkpoint(folder: Path) -> str | None:
     """What a run's folder is resumed from: what ``last_checkpoint`` names, or the newest; None where there is none."""
     named = folder / LAST
-    if named.is_file() and (path := folder / Path(named.read_text("utf-8").strip()).name).is_file():
+    if named.is_file() and (path := folder / Path(named.read_text("utf-8", "replace").strip()).name).is_file():
         return str(path)
     newest = max(numbered(folder), default=None, key=lambda path: path.stat().st_mtime)
     return None if newest is None else str(newest)

@@ -26,6 +26,8 @@ FILE_ONLY = (
     "will be deprecated",
     "is skipped since its",
     "paramwise_options",
+    "The dataset metainfo from the resumed checkpoint",  # it is in none: the identity has the data
+    "Reach the end of the dataloader",  # it advises a sampler that does not tell the data set the epoch
     "Resumed iteration number is not divisible",  # the gradients that it misses are in the checkpoint
 )
 """Marks of records that belong in the log file and drown the rest on a console."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from mmengine.hooks import Hook
 from PIL import Image
 from tiny import run_tool, write_config
 
+from mtl.engine.command_line import add_options
 from mtl.engine.settings import first_difference
 from mtl.registry import check_arguments
 
@@ -77,6 +79,14 @@ CONFIGS = {
     "scheduler": ("param_scheduler.update(powr=1)", ["no argument 'powr'", "did you mean 'power'"]),
     "scheduler type": ("param_scheduler.update(type='PolyLRR')", ["'PolyLRR'", "did you mean 'PolyLR'"]),
     "loader": ("train_dataloader.update(batchsize=2)", ["train_dataloader", "did you mean 'batch_size'"]),
+    "endless epoch": (
+        "train_dataloader.update(sampler=dict(type='InfiniteSampler'))",
+        ["train_dataloader.sampler", "never ends", "by_epoch=False"],
+    ),
+    "endless validation": (
+        "val_dataloader.update(sampler=dict(type='InfiniteSampler'))",
+        ["val_dataloader.sampler", "never ends"],
+    ),
     "loop": ("train_cfg = dict(by_epoch=True, max_epoch=2)", ["train_cfg", "did you mean 'max_epochs'"]),
     "stored": ("stored_results = 'nothing'", ["'nothing'", "quickstart"]),
     "stored scores": ("stored_results = 'polyhistor'", ["'polyhistor'", "quickstart"]),
@@ -114,6 +124,49 @@ def test_options_of_the_command_line(tmp_path, capsys):
         (tmp_path / "empty.py").write_text(content)
         options = ("--method", tmp_path / "empty.py", "--cfg-options", "train_cfg.max_epochs=1")
         assert "empty.py holds no method" in error_of(capsys, "train.py", config, *options)
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    {
+        "no value": (["abc"], ["KEY=VALUE", "'abc'"]),
+        "brackets": (["encoder.size=(32,64"], ["encoder.size", "brackets", "'(32,64'"]),
+        "below a text": (["method.type.x=1"], ["--cfg-options method.type.x", "no dict"]),
+        "below an option": (["tasks=x", "tasks.x.type=Saliency"], ["tasks, tasks.x.type", "no dict"]),
+    }.values(),
+    ids=["no value", "brackets", "below a text", "below an option"],
+)
+def test_options_that_are_none(options, parts, tmp_path, capsys):
+    line = error_of(capsys, "train.py", write_config(tmp_path), "--cfg-options", *options)
+    for part in parts:
+        assert part in line, line
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("/data/my images", "/data/my images"),
+        ("'1,2'", "1,2"),
+        ("[sky, big tree]", ["sky", "big tree"]),
+        ("1,2.5,true,None", [1, 2.5, True, None]),
+        ("[(0.9, 0.99), (1,), []]", [(0.9, 0.99), (1,), []]),
+        ("1e-3", 0.001),
+        ("a=b", "a=b"),
+        ("", ""),
+    ],
+)
+def test_values_of_options(text, value):
+    parser = ArgumentParser()
+    add_options(parser)
+    options = ["--cfg-options", f"a.b={text}", "--cfg-options", "c=1"]
+    assert parser.parse_args(options).cfg_options == {"a.b": value, "c": 1}
+
+
+def test_an_empty_name_of_a_checkpoint_is_no_fresh_start(tmp_path, capsys):
+    """It comes of a variable that a script did not set."""
+    line = error_of(capsys, "train.py", write_config(tmp_path), "--work-dir", tmp_path / "run", "--resume", "")
+    assert "no checkpoint ''" in line
+    assert not (tmp_path / "run").exists()
 
 
 PHOTOS = """

@@ -283,8 +283,17 @@ def test_files_of_others_are_left_alone(tmp_path):
         (run / name).write_text("mine")
     shutil.rmtree(run / "pictures", ignore_errors=True)
     (run / "result.json").unlink()
+    (run / "last_checkpoint").write_bytes(b"\xff\xfe\x00")  # damaged: the newest is taken
     train(tmp_path, "default_hooks['checkpoint'].update(keep=1)\n", "--resume")
     assert all((run / name).read_text() == "mine" for name in foreign)
+
+
+def test_a_resume_says_nothing_of_other_data_where_they_are_the_same(tmp_path, capsys):
+    train(tmp_path, "")
+    train(tmp_path, "", "--resume")
+    printed = "".join(capsys.readouterr())
+    assert "loaded " in printed
+    assert "metainfo" not in printed
 
 
 def in_another_process(config, run, *options, **arguments):
