@@ -90,6 +90,8 @@ def build_runner(
 
 def work_dir_of(cfg: Config, work_dir: str | Path | None = None) -> Path:
     """Where a config's runs go: ``work_dir``, else the config's, else `default_work_dir`'s."""
+    if work_dir == "":  # an unset variable in a script
+        raise ValueError("--work-dir names a folder, not ''")
     return Path(work_dir or cfg.get("work_dir") or default_work_dir(Path(cfg.filename or "run")))
 
 

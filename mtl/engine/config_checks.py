@@ -5,6 +5,7 @@ Parts, MMEngine's, torch's and our own, are checked by their annotations; this f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from multiprocessing import get_all_start_methods
 from typing import Any
@@ -56,6 +57,9 @@ _AT_LEAST = {
 }
 """Keys anywhere in a config that count something or are the size of something."""
 
+_AT_MOST = {"num_workers": 1024, "length": 10_000_000}
+"""Of these, what would make a start never end."""
+
 
 def check_config(full: Config, hooks: Iterable[str], train: bool) -> None:
     """Raise `ValueError` for the first value that its key does not take.
@@ -101,7 +105,7 @@ def check_model(model: Mapping[str, Any]) -> None:
 
 
 def _check_numbers(value: Any, key: str = "") -> None:
-    """Every number below a name of `_AT_LEAST` is that large."""
+    """Every number below a name of `_AT_LEAST` or `_AT_MOST` is that large at least, or at most."""
     items = (
         value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, (list, tuple)) else ()
     )
@@ -110,6 +114,9 @@ def _check_numbers(value: Any, key: str = "") -> None:
         least = _AT_LEAST.get(name) if isinstance(name, str) else None
         if least is not None and isinstance(item, (int, float)) and item < least:
             raise ValueError(f"{where} is at least {least}, not {item!r}")
+        most = _AT_MOST.get(name, math.inf) if isinstance(name, str) else math.inf
+        if isinstance(item, (int, float)) and item > most:
+            raise ValueError(f"{where} is at most {most:,}, not {item!r}")
         _check_numbers(item, where)
 
 

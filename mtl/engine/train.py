@@ -47,7 +47,8 @@ def train(runner: MultiTaskRunner) -> dict[str, Any]:
     if not runner.last_metrics and not (folder / RESULT).is_file() and runner.val_loop is not None:
         runner.val_loop.run()
     if not runner.last_metrics:
-        print("nothing was validated, so that there is no new result (is the training already complete?)")
+        why = f"{folder} has the weights" if runner.has_stepped else "is the training already complete?"
+        print(f"nothing was validated, so that there is no new result ({why})")
         return {}
     hook = hook_of(runner, AtomicCheckpoint)
     best = hook.found if hook else None

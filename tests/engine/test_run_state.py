@@ -262,6 +262,7 @@ def test_without_validations_the_best_is_the_last(tmp_path, capsys):
     run = train(tmp_path, "val_dataloader = None\nsingle_task = None\ntrain_cfg.pop('val_interval')\n")
     assert_same_weights(run / "best.pth", run / "epoch_2.pth")
     assert (run / "best.safetensors").is_file()
+    assert f"nothing was validated, so that there is no new result ({run} has the weights)" in capsys.readouterr().out
 
 
 def test_a_resume_from_before_the_best_keeps_it(tmp_path):
@@ -358,6 +359,13 @@ def test_a_start_that_fails_leaves_nothing(extra, tmp_path, capsys):
     (mine / "notes.txt").write_text("kept")
     assert run_tool("train.py", config, "--work-dir", mine) == 2
     assert [path.name for path in mine.iterdir()] == ["notes.txt"]
+
+
+def test_an_empty_work_dir_is_no_default(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_tool("train.py", write_config(tmp_path, FAST), "--work-dir", "") == 2
+    assert "--work-dir names a folder" in error_line(capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.py"]
 
 
 def test_a_test_that_fails_leaves_nothing(finished, tmp_path, capsys):
