@@ -109,7 +109,10 @@ MESSAGES = {
     "loader": ("train_dataloader = []", ["train_dataloader is a dict", "not []"]),
     "no data set": ("val_dataloader.pop('dataset')", ["val_dataloader.dataset is a data set's config"]),
     "batch": ("train_dataloader.update(batch_size=0)", ["train_dataloader.batch_size is at least 1, not 0"]),
-    "workers": ("train_dataloader.update(num_workers=10**8)", ["train_dataloader.num_workers is at most 1,024, not"]),
+    "many workers": (
+        "train_dataloader.update(num_workers=10**8)",
+        ["train_dataloader.num_workers is at most 1,024, not"],
+    ),
     "length": (
         "train_dataloader['dataset'].update(length=10**12)",
         ["dataset.length is at most 10,000,000, not 10000"],
