@@ -6,6 +6,7 @@ import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,13 @@ from mtl.engine.rates import check_rates
 from mtl.evaluation.delta_m import delta_m, load_single_task, mean_gain
 from mtl.registry import HOOKS
 from mtl.structures import MultiTaskSample
+
+H = TypeVar("H", bound=Hook)
+
+
+def hook_of(runner: Runner, kind: type[H]) -> H | None:
+    """The runner's hook of a class, or None."""
+    return next((hook for hook in runner.hooks if isinstance(hook, kind)), None)
 
 
 @HOOKS.register_module()

@@ -6,20 +6,16 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
-
-from mmengine.hooks import Hook
+from typing import Any
 
 from mtl.engine.checkpoints import model_of
 from mtl.engine.cost import Cost
 from mtl.engine.files import replacing
-from mtl.engine.hooks import DeltaM
+from mtl.engine.hooks import DeltaM, hook_of
 from mtl.engine.parameters import count_parameters
 from mtl.engine.runner import MultiTaskRunner
 from mtl.models.multitask import MultiTaskModel
 from mtl.utils.text import some_of
-
-H = TypeVar("H", bound=Hook)
 
 
 def collect(model: MultiTaskModel, metrics: Mapping[str, float], protocol: str, **about: Any) -> dict[str, Any]:
@@ -68,11 +64,6 @@ def collect_run(runner: MultiTaskRunner, metrics: Mapping[str, float], **about: 
         "seed": runner.seed,
         "settings": runner.cfg["source"],
     }
-
-
-def hook_of(runner: MultiTaskRunner, kind: type[H]) -> H | None:
-    """The runner's hook of a class, or None."""
-    return next((hook for hook in runner.hooks if isinstance(hook, kind)), None)
 
 
 def table(result: Mapping[str, Any], most: int = 6) -> str:

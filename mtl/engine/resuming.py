@@ -15,6 +15,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import Dataset
 
 from mtl.engine.checkpoints import model_of
+from mtl.engine.hooks import DeltaM, hook_of
 from mtl.engine.settings import first_difference
 
 KEEP = "resume with the run's own config and number of processes, or train into another --work-dir"
@@ -30,7 +31,16 @@ def identity(runner: Runner) -> dict[str, Any]:
         "names of the training images and their labels": getattr(dataset, "identity", None),
         "seed": runner.seed,
         "base weights": model_of(runner).encoder.fingerprint,
+        "single-task scores": _single_task(runner),
     }
+
+
+def _single_task(runner: Runner) -> dict[str, float] | None:
+    """What Δm, and with it the best checkpoint, is relative to."""
+    relative = hook_of(runner, DeltaM)
+    if relative is None or relative.single_task is None:
+        return None
+    return {task: relative.single_task[task] for task in model_of(runner).tasks}
 
 
 def check_same_training(checkpoint: Mapping[str, Any], runner: Runner, path: Path) -> None:

@@ -19,10 +19,10 @@ TRAINING = ("encoder", "decoder", "tasks", "model", "optim_wrapper", "param_sche
 _NOT_RESUMED = (
     *_OF_THE_RUN,
     *("data_root", "load_from", "resume", "launcher", "env_cfg", "log_level", "log_processor", "test_dataloader"),
-    *("test_cfg", "test_evaluator", "default_hooks", "method"),
+    *("test_cfg", "test_evaluator", "default_hooks", "method", "single_task"),
 )
-"""Top-level keys that may differ at a resume: they decide neither the weights nor the scores. The method
-is compared with its defaults (`mtl.engine.adapter_file.check_build`)."""
+"""Top-level keys that may differ at a resume: they decide neither the weights nor the scores. The method is compared
+with its defaults (`mtl.engine.adapter_file.check_build`), of the single-task scores what they are, not their file."""
 
 _DECIDING_HOOKS = ("iteration_seed", "sampler_seed", "param_scheduler")
 """Names in ``default_hooks`` without which a training is another one."""

@@ -12,7 +12,8 @@ from mmengine.dist import is_main_process
 
 from mtl.engine.build import build_runner, work_dir_of
 from mtl.engine.checkpoint_hook import AtomicCheckpoint
-from mtl.engine.results import collect_run, hook_of, table, write_json
+from mtl.engine.hooks import hook_of
+from mtl.engine.results import collect_run, table, write_json
 from mtl.engine.run_folder import BEST, RESULT, claimed, latest_checkpoint, numbered
 from mtl.engine.runner import MultiTaskRunner
 from mtl.evaluation.delta_m import REFERENCE

@@ -37,7 +37,7 @@ from mtl.engine.config import read_config
 from mtl.engine.optim import TaskwiseOptimWrapper
 from mtl.engine.output_folder import claim_folder
 from mtl.engine.rebuild import rebuild
-from mtl.engine.resuming import check_resumable
+from mtl.engine.training_state import check_resumable
 from mtl.evaluation import load_single_task
 from mtl.report.runs import read_run
 from mtl.report.tables import make_tables

@@ -207,7 +207,7 @@ def finished(tmp_path_factory):
     [
         ("randomness = dict(seed=1)", "other seed (0, now 1)"),
         ("custom_hooks = [dict(type='EMAHook')]", "custom_hooks"),
-        ("single_task.update(semseg=40.0)", "single_task.semseg 50.0, the config has 40.0"),
+        ("single_task.update(semseg=40.0)", "other single-task scores ({'semseg': 50.0, 'human_parts'"),
         ("val_dataloader['dataset'].update(length=3)", "val_dataloader.dataset.length"),
         ("default_hooks.update(iteration_seed=None)", "default_hooks.iteration_seed"),
         ("default_hooks['checkpoint'].update(best='saliency/mIoU')", "best checkpoint is by delta_m"),
