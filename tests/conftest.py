@@ -13,6 +13,7 @@ from mtl.engine.plugins import register_all
 from mtl.registry import ENCODERS, METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests" / "start"), os.environ.get("PYTHONPATH", "")])
 
 PHOTOS = Path(os.environ.get("MTL_PHOTOS", "not given"))
 needs_photos = pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs labelled photographs (MTL_PHOTOS=FOLDER)")

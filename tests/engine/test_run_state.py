@@ -297,9 +297,13 @@ def test_a_resume_says_nothing_of_other_data_where_they_are_the_same(tmp_path, c
     assert "metainfo" not in printed
 
 
-def in_another_process(config, run, *options, **arguments):
-    command = [sys.executable, str(ROOT / "tools" / "train.py"), str(config), "--work-dir", str(run), *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **arguments)
+def in_another_process(config, run):
+    def listen():  # a shell's background jobs, and what they start, ignore SIGINT
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    command = [sys.executable, str(ROOT / "tools" / "train.py"), str(config), "--work-dir", str(run)]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, preexec_fn=listen, **output)
 
 
 def wait_for(condition, process, seconds=120):

@@ -87,11 +87,23 @@ def supports(family: str, config: dict) -> bool:
     return not needs_attention or family not in UNSUPPORTED.get(config["type"], ())
 
 
+DEFAULTS = {config["type"]: config for config in reversed(CONFIGS)}
+
+
+def differs(family: str, config: dict) -> bool:
+    """Options change adapters, which are alike on all families: one has them all, every family those that it alone has.
+
+    Layers of attention (``targets``) are named and joined in another way in each family.
+    """
+    default = DEFAULTS[config["type"]]
+    return family == "swin" or config is default or "targets" in config or not supports(family, default)
+
+
 PAIRS = [
     pytest.param(family, config, id=f"{label(config)}-{family}")
     for config in CONFIGS
     for family in sorted(SMALL_ENCODERS)
-    if supports(family, config)
+    if supports(family, config) and differs(family, config)
 ]
 everywhere = pytest.mark.parametrize(("family", "config"), PAIRS)
 
@@ -203,14 +215,19 @@ def test_merge(family, config):
             assert_same(ours, theirs)
 
 
-# tracing is slow, and options change adapters alone: every method on every family, its options on one of them
-DEFAULTS = {config["type"]: config for config in reversed(CONFIGS)}
+# tracing takes seconds: every method and option on the family that is the quickest of those that have it, and on
+# every family what goes into attention, into the MLP, beside whole blocks, and before the first of them
+EVERYWHERE = ("LoRA", "Adapter", "SSF", "VPT")
+
+
+def traced_on(config: dict) -> list[str]:
+    quickest_first = sorted(SMALL_ENCODERS, key=lambda family: family not in ("vit", "convnext"))
+    families = [family for family in quickest_first if supports(family, config)]
+    return families if config is DEFAULTS[config["type"]] and config["type"] in EVERYWHERE else families[:1]
+
+
 GRAPHS = [
-    pair
-    for pair in PAIRS
-    if pair.values[0] == "swin"
-    or pair.values[1] is DEFAULTS[pair.values[1]["type"]]
-    or pair.values[1].get("form") == "border"  # no default on any family
+    pytest.param(family, config, id=f"{label(config)}-{family}") for config in CONFIGS for family in traced_on(config)
 ]
 
 
