@@ -9,6 +9,7 @@ import sys
 import traceback
 from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mtl.utils.text import printable
@@ -16,7 +17,9 @@ from mtl.utils.text import printable
 EXIT_USER = 2
 """Exit status of a mistake in the input."""
 
-_USER_ERRORS = (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+_NO_FOLDER = (FileExistsError, NotADirectoryError)
+"""Of what makes a folder, if a file has its name or that of a folder above it."""
+_USER_ERRORS = (ValueError, FileNotFoundError, IsADirectoryError, PermissionError, *_NO_FOLDER)
 _RUN_ERRORS = (FloatingPointError, OSError)
 
 
@@ -143,6 +146,10 @@ def _one_line(error: BaseException) -> str:
     if text.startswith("Caught ") and "Original Traceback" in text:
         # torch wraps what a loader process raised into a traceback; its last paragraph is the message
         text = text.rstrip().rpartition(f"\n{type(error).__name__}: ")[2]
+    if isinstance(error, _NO_FOLDER) and isinstance(error.filename, str):
+        path = Path(error.filename)
+        if in_the_way := next((one for one in (path, *path.parents) if one.is_file()), None):
+            text = f"{in_the_way} is a file, a folder is needed: name another one"
     if isinstance(error, OSError) and error.filename is None and (file := _open_file(error)):
         text = f"{text}: {file!r}"
     return printable(" ".join(text.split())) or type(error).__name__

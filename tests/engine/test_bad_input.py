@@ -162,6 +162,14 @@ def test_values_of_options(text, value):
     assert parser.parse_args(options).cfg_options == {"a.b": value, "c": 1}
 
 
+@pytest.mark.parametrize("below", [False, True])
+def test_a_file_in_the_place_of_a_folder(below, tmp_path, capsys):
+    config = write_config(tmp_path)
+    line = error_of(capsys, "train.py", config, "--work-dir", config / "run" if below else config)
+    assert f"{config} is a file, a folder is needed" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.py"]
+
+
 def test_an_empty_name_of_a_checkpoint_is_no_fresh_start(tmp_path, capsys):
     """It comes of a variable that a script did not set."""
     line = error_of(capsys, "train.py", write_config(tmp_path), "--work-dir", tmp_path / "run", "--resume", "")
