@@ -44,6 +44,14 @@ SIZES = {"dinov2": (70, 98)}
 """Images of each small encoder, (64, 96) unless here: not square, not the size that timm pretrains at."""
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """The default gives out large parts in advance, and at the end one process works alone for minutes."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _registered():
     torch.set_num_threads(1)  # the tensors are small, and two runs may share two cores
