@@ -71,7 +71,7 @@ def check(data: DataSet, root: Path, deep: bool = False) -> Iterator[str]:
     for first, second in combinations(splits, 2):
         both = sorted(set(splits[first]) & set(splits[second]))
         if both:
-            yield f"{len(both)} images are in {first} and in {second}, such as {both[0]!r}"
+            yield f"images in {first} and in {second}: {len(both)}, such as {both[0]!r}"
 
 
 def _first_twice(names: Sequence[str]) -> str:

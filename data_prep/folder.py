@@ -58,7 +58,7 @@ def main() -> int:
                 broken += 1
     print("\n" + label_table(counts))
     for leftover, parts in all_leftovers(datasets).items():
-        print(f"not used in {parts}: {leftover}", file=sys.stderr)
+        print(f"{'broken: ' if leftover.mistake else ''}not used in {parts}: {leftover}", file=sys.stderr)
         broken += len(leftover.names) if leftover.mistake else 0
     for line in absent_classes(counts):
         print(line, file=sys.stderr)

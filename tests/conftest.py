@@ -13,7 +13,6 @@ from mtl.engine.plugins import register_all
 from mtl.registry import ENCODERS, METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
-os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests" / "start"), os.environ.get("PYTHONPATH", "")])
 
 PHOTOS = Path(os.environ.get("MTL_PHOTOS", "not given"))
 needs_photos = pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs labelled photographs (MTL_PHOTOS=FOLDER)")
@@ -56,6 +55,7 @@ def pytest_xdist_make_scheduler(config, log):
 def _registered():
     torch.set_num_threads(1)  # the tensors are small, and two runs may share two cores
     register_all()
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests" / "start"), os.environ.get("PYTHONPATH", "")])
 
 
 @pytest.fixture(autouse=True)

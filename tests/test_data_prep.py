@@ -137,7 +137,7 @@ def test_labels_of_no_image_are_broken_and_what_is_not_used_is_named(data, capsy
     assert shown.out.endswith("\n2 broken\n")
     assert shown.err.splitlines() == [
         "not used in train: images in no split: 1 (im4.png)",
-        "not used in train: label files of 'semseg' without an image of their name: 2 (im04.png, mi2.png)",
+        "broken: not used in train: label files of 'semseg' without an image of their name: 2 (im04.png, mi2.png)",
         "not used in train: images without a label for any task: 1 (im2)",
     ]
 

@@ -450,7 +450,7 @@ def test_mixed_up_splits_and_forms_are_named(data, tmp_path, capsys):
     (root / "labels" / "a.png").rename(root / "labels" / "a.mat")
     assert list(check(data, root)) == [
         "train: labels/*.png and labels/*.mat are of different archives: keep one form",
-        "1 images are in train and in val, such as 'b'",
+        "images in train and in val: 1, such as 'b'",
     ]
 
 

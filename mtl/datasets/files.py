@@ -95,7 +95,7 @@ def read_split(folder: Path, split: str, images: Mapping[str, str] | None = None
     if other and (folder / f"{other}.txt").is_file():
         both = set(names) & set(read_names(folder / f"{other}.txt", other, images))
         if both:
-            raise ValueError(f"{folder}: {len(both)} names are in train and in val: {some_of(sorted(both))}")
+            raise ValueError(f"{folder}: names in train and in val ({len(both)}): {some_of(sorted(both))}")
     return names
 
 

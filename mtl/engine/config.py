@@ -6,6 +6,7 @@ them from there (`mtl.engine.build`). Everything else is MMEngine's.
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -119,13 +120,33 @@ def _read_keys(path: Path) -> dict[str, Any]:
         cfg = Config.fromfile(str(path), import_custom_modules=False)
     except SyntaxError as error:
         where = error.filename if error.filename and Path(error.filename).is_file() else path
-        raise ValueError(f"{where}, line {error.lineno}: {error.msg}") from error
+        raise ValueError(_no_config(path) or f"{where}, line {error.lineno}: {error.msg}") from error
     except (Exception, SystemExit) as error:  # a config is a program
-        raise ValueError(f"config {path} fails: {type(error).__name__}: {error}") from error
+        why = f"{type(error).__name__}: {error}"
+        if isinstance(error, RuntimeError) and not str(error):  # MMEngine's, which imports a config's names later
+            why = "it calls what it imports, which a config cannot: name it as type=..."
+        raise ValueError(_no_config(path) or f"config {path} fails: {why}") from error
     # classes as their import paths, without what the file imported and its variables (_name)
     keys = {key: value for key, value in cfg.to_dict().items() if not key.startswith("_")}
-    _check_keys(keys, f"config {path.name}")
+    try:
+        _check_keys(keys, f"config {path.name}")
+    except ValueError as error:
+        raise ValueError(_no_config(path) or str(error)) from error
     return keys
+
+
+def _no_config(path: Path) -> str:
+    """Why a file that cannot be read as a config is none: it is a module of parts; empty where it looks like one."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (SyntaxError, ValueError):
+        return ""
+    if any(isinstance(node, ast.ClassDef) and not node.name.startswith("_") for node in body):
+        module = f"custom_imports = dict(imports=[{path.stem!r}])"
+        return f"{path} defines classes and is no config: name it in one as a module, {module}"
+    if any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in body):
+        return f"{path}: a config cannot import from __future__"
+    return ""
 
 
 def _check_keys(keys: Mapping[str, Any], where: str) -> None:

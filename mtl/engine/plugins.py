@@ -50,5 +50,12 @@ def register_all(custom_imports: Mapping[str, Any] | None = None) -> None:
         except (Exception, SystemExit) as error:
             if not custom_imports.get("allow_failed_imports"):
                 raise ValueError(
-                    f"custom_imports: {name!r} cannot be imported: {type(error).__name__}: {error}"
+                    f"custom_imports: {name!r} cannot be imported: {type(error).__name__}: {error}{_where(error, name)}"
                 ) from error
+
+
+def _where(error: BaseException, name: str) -> str:
+    """Where a module was looked for, if the error is that there is no such module; else empty."""
+    if not isinstance(error, ModuleNotFoundError) or error.name not in (name, name.partition(".")[0]):
+        return ""
+    return f" (looked for in the working directory, {Path.cwd()}, on PYTHONPATH and among installed packages)"

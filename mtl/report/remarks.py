@@ -38,6 +38,11 @@ def notes_on(runs: Sequence[Run], filled: Sequence[Run]) -> list[str]:
             "a shipped reference, or the JSON of your own single-task run), run tools/test.py on the checkpoint and "
             "name the test.json that it writes."
         )
+    if any(run.is_test for run in runs):
+        notes.append(
+            "A tested checkpoint is shown with the seed and the training settings that tools/test.py was given, which "
+            "need not be those that it was trained with."
+        )
     for task in runs[0].result["main"]:
         if any(run.result["main"][task] is None for run in runs):
             notes.append(f"The {task} {runs[0].metric(task)} is {MISSING} where nothing was labelled.")

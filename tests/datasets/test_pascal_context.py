@@ -258,7 +258,7 @@ def test_mixed_up_splits_and_wrong_tasks_are_named(root):
     with pytest.raises(ValueError, match="21 classes for 'semseg'; the task has 20"):
         PascalContext({"semseg": dict(type="SemanticSegmentation", classes=20)}, root)
     (root / "ImageSets" / "Context" / "val.txt").write_text(f"{VAL[0]}\n{TRAIN[0]}\n")
-    with pytest.raises(ValueError, match=rf"1 names are in train and in val: {TRAIN[0]}$"):
+    with pytest.raises(ValueError, match=rf"names in train and in val \(1\): {TRAIN[0]}$"):
         PascalContext(TASKS, root)
 
 

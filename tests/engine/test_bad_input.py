@@ -99,7 +99,10 @@ CONFIGS = {
     "randomness type": ("randomness = 3", ["randomness is a dict, not 3"]),
     "seed": ("randomness = dict(seed='1')", ["seed is an integer", "'1'"]),
     "root": ("train_dataloader['dataset'] = dict(type='FolderDataset')", ["data_root=FOLDER"]),
-    "plug-in": ("custom_imports = dict(imports=['not_there'])", ["custom_imports", "not_there"]),
+    "plug-in": (
+        "custom_imports = dict(imports=['not_there'])",
+        ["custom_imports", "not_there", f"looked for in the working directory, {Path.cwd()}, "],
+    ),
 }
 
 
@@ -111,6 +114,24 @@ def test_config(case, tmp_path, capsys):
     for part in parts:
         assert part in line, line
     assert not list((tmp_path / "run").glob("*.pth"))
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("from torch import nn\n\n\nclass Mine(nn.Module):\n    pass\n", "imports=['mine']"),
+        ("from __future__ import annotations\n\n\nclass Mine:\n    pass\n", "imports=['mine']"),
+        (
+            "from mtl.registry import METHODS\n\n\n@METHODS.register_module()\nclass Mine:\n    pass\n",
+            "defines classes and is no config: name it in one as a module, custom_imports = dict(imports=['mine'])",
+        ),
+        ("from __future__ import annotations\n", "a config cannot import from __future__"),
+        ("from torch.nn import Linear\nmethod = Linear(1, 1)\n", "it calls what it imports"),
+    ],
+)
+def test_modules_and_programs_that_are_no_configs(content, part, tmp_path, capsys):
+    (tmp_path / "mine.py").write_text('"""Mine."""\n\n' + content)
+    assert part in error_of(capsys, "train.py", write_config(tmp_path), "--method", tmp_path / "mine.py")
 
 
 def test_options_of_the_command_line(tmp_path, capsys):

@@ -138,6 +138,13 @@ def test_a_test_beside_a_result_is_told_of(runs, tmp_path, capsys):
     assert "test.json is not shown beside result.json" in (tmp_path / "r.html").read_text()
 
 
+def test_the_settings_of_a_test_are_said_to_be_those_of_its_command(tmp_path):
+    (table,) = tables(tmp_path, result())
+    assert not any("tested checkpoint" in note for note in table.notes)
+    (table,) = tables(tmp_path, result(), result(seed=1, checkpoint="best.pth"))
+    assert any("need not be those that it was trained with" in note for note in table.notes)
+
+
 def test_warnings_name_what_makes_rows_unequal(tmp_path):
     scores = {"source": "quickstart/scenes", "scores": {"semseg": 60.0}}
     settings = {"method": {"type": "Hyperformer"}, "train_cfg": {"max_epochs": 3}}
