@@ -216,8 +216,8 @@ def test_merge(family, config):
 
 
 # tracing takes seconds: every method and option on the family that is the quickest of those that have it, and on
-# every family what goes into attention, into the MLP, beside whole blocks, and before the first of them
-EVERYWHERE = ("LoRA", "Adapter", "SSF", "VPT")
+# every family what goes into attention and what stands beside the MLP
+EVERYWHERE = ("LoRA", "Adapter")
 
 
 def traced_on(config: dict) -> list[str]:
