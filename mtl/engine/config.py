@@ -54,7 +54,7 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None, meth
         method: a file whose keys replace the config's, or the name of one in a ``_base_/methods`` beside or above it.
     """
     path = Path(path)
-    # MMEngine formats its text three times a run, and yapf takes 0.4 s for each, 5 s with long paths in it
+    # MMEngine formats its text three times a run, and yapf takes 0.4 s for each, 4 s with long paths in it
     cfg = Config(_read_keys(path), filename=str(path), format_python_code=False)
     if method is not None:
         file = method_file(path, method)
